@@ -1,0 +1,68 @@
+# Targets set themselves up: `make up` and `make test` need only Python 3.11+ and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
+CPU_WHEELS := https://download.pytorch.org/whl/cpu
+BASE_TAG := $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
+
+.PHONY: help up demo test test-slow lint format stubs docs lock clean
+
+help: ## Show the targets.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+# PyTorch comes first: resolved together with the rest, its default build would bring CUDA along.
+# GPU=1 takes that default build on purpose.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if [ -z "$(GPU)" ] && $(BIN)/python -c "import urllib.request as u; u.urlopen('$(CPU_WHEELS)/torch/', timeout=2)" 2>/dev/null; \
+	then $(BIN)/pip install -q --index-url $(CPU_WHEELS) $(TORCH); \
+	else $(BIN)/pip install -q $(TORCH); fi
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+up: $(READY) ## Start every service and stay until Ctrl-C.
+	$(BIN)/python -m deploy up
+
+demo: $(READY) ## Start every service on free ports, run the demo's calls, stop.
+	$(BIN)/python -m deploy demo
+
+test: $(READY) ## Fast tests.
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(READY) ## Slow tests: soak, fault rounds.
+	$(BIN)/python -m pytest -m slow --timeout 1800
+
+lint: $(READY) ## Style, types, layers, protos, stubs.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/buf lint protos
+	$(BIN)/python protos/generate.py --check
+	$(BIN)/python -m deploy.reference --check
+	@if [ -n "$(BASE_TAG)" ]; then $(BIN)/buf breaking protos --against '.git#tag=$(BASE_TAG),subdir=protos'; \
+	else echo "buf breaking: no release tag yet, nothing to compare with"; fi
+
+format: $(READY) ## Format the code.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+stubs: $(READY) ## Generate xscene/v1 from the protos.
+	$(BIN)/python protos/generate.py
+
+docs: $(READY) ## Generate the tables of docs/ from the code.
+	$(BIN)/python -m deploy.reference
+
+lock: ## Write constraints.txt anew from the newest versions that resolve.
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install -q $(TORCH)
+	$(VENV)-lock/bin/pip install -q '.[dev,text,image,points,fusion,trainer,gateway,vectorstore,rooms]'
+	$(VENV)-lock/bin/pip check
+	( echo "# Exact versions that resolve together; make lock writes them anew."; \
+	  $(VENV)-lock/bin/pip freeze --exclude xscene | sed 's/^\(torch==[0-9.]*\).*/\1/' ) > constraints.txt
+	rm -rf $(VENV)-lock
+
+clean: ## Remove what the targets made.
+	rm -rf $(VENV) var build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
