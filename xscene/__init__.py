@@ -1,0 +1,1 @@
+"""xscene: cross-modal retrieval of 3D scenes and objects."""
