@@ -1,0 +1,1 @@
+"""Points in named frames, cameras, boxes, voxels and the choice of points and frames; numpy only."""
