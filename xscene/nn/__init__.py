@@ -1,0 +1,1 @@
+"""Torch parts shared by encoders, fusion and trainer."""
