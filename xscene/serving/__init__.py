@@ -1,0 +1,1 @@
+"""The runtime that every server of xscene stands on."""
