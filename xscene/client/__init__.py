@@ -1,0 +1,7 @@
+"""Clients of the services, for threads and for asyncio; they speak in the types of `xscene.types`."""
+
+from xscene.client.aio import AsyncFusionClient, AsyncSceneClient
+from xscene.client.connection import Connection
+from xscene.client.sync import FusionClient, SceneClient
+
+__all__ = ["AsyncFusionClient", "AsyncSceneClient", "Connection", "FusionClient", "SceneClient"]
