@@ -1,0 +1,97 @@
+"""The operator's command line: `python -m deploy --help`."""
+
+from __future__ import annotations
+
+import importlib.util
+import runpy
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deploy import bundles, tokens
+from deploy.demo import calls
+from deploy.stack import Member, Stack, free_port, until_interrupted
+from xscene.cli import app as client_app
+from xscene.errors import XSceneError
+from xscene.services import SERVICES
+from xscene.serving import process
+
+app = typer.Typer(help="Operates xscene from the source tree.", no_args_is_help=True, add_completion=False)
+app.add_typer(bundles.app, name="bundle")
+app.add_typer(tokens.app, name="token")
+for command in client_app.registered_commands:
+    app.registered_commands.append(command)
+
+WATCH_INTERVAL_S = 1.0
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=PASS_ON)
+def serve(ctx: typer.Context, service: Annotated[str, typer.Argument(help="Name of the service.")]) -> None:
+    """Run one service in this process; everything after its name is its own flags.
+
+    Example: python -m deploy serve fusion --help
+    """
+    if service not in SERVICES:
+        raise typer.BadParameter(f"{service} is none of {', '.join(SERVICES)}")
+    if importlib.util.find_spec(SERVICES[service].package) is None:
+        raise typer.BadParameter(f"{service} is not part of this version")
+    sys.argv = [service, *ctx.args]
+    runpy.run_module(SERVICES[service].package, run_name="__main__", alter_sys=True)
+
+
+@app.command()
+def up(data_dir: Annotated[Path, typer.Option(help="Bundles and logs.")] = Path("var")) -> None:
+    """Start every service on its own port and stay until Ctrl-C.
+
+    Example: python -m deploy up
+    """
+    console = Console()
+    ports = {name: info.port for name, info in SERVICES.items()}
+    with until_interrupted(), _stack(data_dir, ports) as stack:
+        console.print(stack.table())
+        calls.show(stack, console)
+        console.print("up; Ctrl-C stops everything")
+        while True:
+            time.sleep(WATCH_INTERVAL_S)
+            stack.check_alive()
+
+
+@app.command(name="demo")
+def run_demo() -> None:
+    """Start every service on free ports in a temporary folder, run the demo's calls, stop.
+
+    Example: python -m deploy demo
+    """
+    console = Console()
+    with tempfile.TemporaryDirectory() as folder:
+        ports = {name: free_port() for name in SERVICES}
+        with _stack(Path(folder), ports, "--metrics-port", "0") as stack:
+            console.print(stack.table())
+            calls.show(stack, console)
+
+
+def _stack(data_dir: Path, ports: dict[str, int], *flags: str) -> Stack:
+    folder = data_dir.absolute()
+    calls.ensure_bundle(folder / "bundles")
+    fusion = ("--bundles-dir", str(folder / "bundles"), "--allow-untrained", "true", *flags)
+    return Stack([Member("fusion", ports["fusion"], fusion)], folder / "logs")
+
+
+def main() -> None:
+    """Entry point; errors of ours end in one sentence."""
+    process.prepare()
+    try:
+        app()
+    except XSceneError as error:
+        typer.echo(f"{type(error).__name__}: {error.message}", err=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The fusion service: parts of a scene to one vector."""
