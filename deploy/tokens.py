@@ -50,12 +50,14 @@ def add(
     entry = {"sha256": digest, "tenant": tenant, "role": role.value, "expires": expires}
     try:
         entries = json.loads(file.read_text()) if file.exists() else []
+        if not isinstance(entries, list):
+            raise SettingsInvalid("the file must hold a list")
         text = json.dumps([*entries, entry], indent=2) + "\n"
         parse_tokens(text)
-    except (ValueError, TypeError, SettingsInvalid) as error:
-        typer.echo(f"{file.name}: {error}", err=True)
+        _replace(file, text)
+    except (OSError, ValueError, TypeError, SettingsInvalid) as error:
+        typer.echo(f"{file}: {error}", err=True)
         raise typer.Exit(1) from None
-    _replace(file, text)
     typer.echo(token)
 
 

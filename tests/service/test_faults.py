@@ -165,7 +165,7 @@ async def test_sigterm_under_load_loses_no_accepted_call(bundles: Path) -> None:
         await asyncio.wait_for(load, 30)
         assert await asyncio.to_thread(process.popen.wait, 30) == 0
         log = process.log.read_text()
-    assert set(codes) == {"OK", "UNAVAILABLE"}
+    assert set(codes) <= {"OK", "UNAVAILABLE", "CANCELLED"}
     stopped = json.loads(log.splitlines()[-1])
     assert stopped["event"] == "stopped"
     # What the server counted as answered, the clients got.

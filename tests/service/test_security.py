@@ -11,7 +11,7 @@ import pytest
 
 from tests.credentials import Authority, token_entry, write_tokens
 from tests.service.probe import Probe, serving, stub
-from xscene.errors import SettingsInvalid
+from xscene.errors import PermissionDenied, SettingsInvalid
 from xscene.serving import calls, security
 from xscene.serving.server import Server
 from xscene.serving.settings import ServerSettings
@@ -146,8 +146,14 @@ def test_beyond_loopback_nothing_is_open_unless_said_so(host: str, tokens: Path)
 def test_every_method_of_ours_names_its_role() -> None:
     roles = {name: role for name, role in security.required_roles().items() if name.startswith("/xscene.")}
     assert len(roles) == 21
-    assert security.Role.NONE not in roles.values()
+    assert set(roles.values()) == {security.Role.READER, security.Role.WRITER, security.Role.ADMIN}
     assert security.Gate(None, {}).required("/some.Other/Method") is security.Role.ADMIN
+
+
+def test_a_method_that_names_no_role_is_refused_to_everybody() -> None:
+    gate = security.Gate(None, {"/xscene.v1.New/Method": security.Role.NOBODY})
+    with pytest.raises(PermissionDenied, match="names no role"):
+        gate.admit("/xscene.v1.New/Method", ())
 
 
 async def reachable(server: Server, credentials: grpc.ChannelCredentials | None) -> bool:

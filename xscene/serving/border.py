@@ -145,7 +145,7 @@ class _Visit:
         self._trace = border.telemetry.span_trace_id() or _trace(metadata)
         trace_id.set(self._trace)
         identity = border.gate.admit(self._method, metadata)
-        if border.gate.required(self._method) is not Role.NONE:
+        if border.gate.required(self._method) is not Role.PUBLIC:
             border.admission.acquire()
             self._entered = True
         remaining_s = self._context.time_remaining()

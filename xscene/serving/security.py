@@ -30,10 +30,12 @@ MAX_TOKEN_BYTES = 4096
 class Role(enum.IntEnum):
     """What a credential may do; each role includes the ones before it."""
 
-    NONE = 0
+    PUBLIC = 0
     READER = 1
     WRITER = 2
     ADMIN = 3
+    NOBODY = 4
+    """Needed by a method whose proto names no role: refused to everybody."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,16 @@ ANONYMOUS = Identity(tenant="default", role=Role.ADMIN, credential="")
 def required_roles() -> dict[str, Role]:
     """The least role for each method, as the protos say, and for the methods of others."""
     roles = {
-        "/grpc.health.v1.Health/Check": Role.NONE,
-        "/grpc.health.v1.Health/Watch": Role.NONE,
-        "/grpc.health.v1.Health/List": Role.NONE,
+        "/grpc.health.v1.Health/Check": Role.PUBLIC,
+        "/grpc.health.v1.Health/Watch": Role.PUBLIC,
+        "/grpc.health.v1.Health/List": Role.PUBLIC,
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Role.READER,
     }
     for module in (scene_pb2, fusion_pb2, trainer_pb2):
         for service in module.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 role = method.GetOptions().Extensions[annotations_pb2.required_role]
-                roles[f"/{service.full_name}/{method.name}"] = Role(role)
+                roles[f"/{service.full_name}/{method.name}"] = Role(role) if role else Role.NOBODY
     return roles
 
 
@@ -187,7 +189,9 @@ class Gate:
     def admit(self, method: str, metadata: Sequence[tuple[str, str | bytes]]) -> Identity:
         """The caller's identity; raises when the call is not allowed."""
         required = self.required(method)
-        if self._tokens is None or required is Role.NONE:
+        if required is Role.NOBODY:
+            raise PermissionDenied(f"{method} names no role that may call it")
+        if self._tokens is None or required is Role.PUBLIC:
             return ANONYMOUS
         identity = self._tokens.identify(_bearer(metadata))
         if identity.role < required:
