@@ -1,0 +1,91 @@
+"""The import contracts hold, know every package, and each of them can be broken."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.contract.tree import BIN, ROOT, copied, packages, plant, project, run
+
+LAYERS = "deploy > services > xscene"
+XSCENE, SERVING, NN = "Inside xscene", "Inside xscene.serving", "Inside xscene.nn"
+FUSION, DEPLOY = "Inside fusion", "Inside deploy"
+NO_TORCH = "Client and runtime are free of torch"
+NO_SERVER = "The client needs no server"
+NO_GRPC = "Models and the domain are free of gRPC and of messages"
+NO_MESSAGES = "Messages stay at the border"
+ONE_MODULE = "One importing module each"
+
+# File, line that is added to it, contracts that then break.
+VIOLATIONS = (
+    ("xscene/types/values.py", "import fusion", {LAYERS}),
+    ("fusion/models.py", "import deploy", {LAYERS}),
+    ("xscene/codec/arrays.py", "import xscene.serving.worker", {XSCENE, NO_SERVER}),
+    ("xscene/geometry/boxes.py", "import xscene.types", {XSCENE}),
+    ("xscene/extra.py", '"""A new module."""', {XSCENE}),
+    ("xscene/serving/settings.py", "import xscene.serving.server", {SERVING}),
+    ("xscene/serving/extra.py", '"""A new module."""', {SERVING}),
+    ("xscene/nn/manifest.py", "import xscene.nn.bundle", {NN}),
+    ("xscene/nn/extra.py", '"""A new module."""', {NN}),
+    ("fusion/model.py", "import grpc", {NO_GRPC}),
+    ("fusion/model.py", "import fusion.models", {FUSION}),
+    ("fusion/extra.py", '"""A new module."""', {FUSION}),
+    ("fusion/app.py", "import qdrant_client", {ONE_MODULE}),
+    ("deploy/tokens.py", "import deploy.demo.calls", {DEPLOY}),
+    ("deploy/extra.py", '"""A new module."""', {DEPLOY}),
+    ("deploy/stack.py", "import xscene.v1.fusion_pb2", {NO_MESSAGES}),
+    ("xscene/client/connection.py", "import torch", {NO_TORCH}),
+    ("xscene/client/connection.py", "import structlog", {NO_SERVER}),
+)
+
+
+def lint(tree: Path) -> subprocess.CompletedProcess[str]:
+    return run(BIN / "lint-imports", "--no-cache", "--no-logo", cwd=tree)
+
+
+def broken(output: str) -> set[str]:
+    return {line.removesuffix(" BROKEN") for line in output.splitlines() if line.endswith(" BROKEN")}
+
+
+def test_every_import_contract_is_kept() -> None:
+    result = lint(ROOT)
+    assert result.returncode == 0, result.stdout
+    assert " 0 broken" in result.stdout
+
+
+@pytest.mark.parametrize(("file", "line", "expected"), VIOLATIONS)
+def test_a_planted_import_breaks_its_contract(
+    tmp_path: Path, file: str, line: str, expected: set[str]
+) -> None:
+    tree = copied(tmp_path, "pyproject.toml", *packages())
+    plant(tree / file, line)
+    result = lint(tree)
+    assert result.returncode == 1
+    assert broken(result.stdout) == expected
+    culprit = Path(file).stem if file.endswith("extra.py") else file.removesuffix(".py").replace("/", ".")
+    assert culprit in result.stdout.partition("Broken contracts")[2]
+
+
+def test_every_contract_was_seen_broken() -> None:
+    contracts = {contract["name"] for contract in project()["tool"]["importlinter"]["contracts"]}
+    assert contracts == set[str]().union(*(expected for _, _, expected in VIOLATIONS))
+
+
+def unlisted(tree: Path) -> set[str]:
+    """Packages of a tree that one of the tools does not look at."""
+    tools = project()["tool"]
+    return packages(tree) - (set(tools["importlinter"]["root_packages"]) & set(tools["mypy"]["packages"]))
+
+
+def test_every_package_of_the_tree_is_under_contract_and_type_checked() -> None:
+    assert {"xscene", "fusion", "deploy"} <= packages()
+    assert unlisted(ROOT) == set()
+
+
+def test_a_new_package_that_is_not_listed_is_noticed(tmp_path: Path) -> None:
+    tree = copied(tmp_path, *packages())
+    (tree / "planted").mkdir()
+    plant(tree / "planted/model.py", '"""A new module."""')
+    assert unlisted(tree) == {"planted"}
