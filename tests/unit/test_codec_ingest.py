@@ -48,8 +48,10 @@ def chunk(num_bytes):
     return {"chunk": bytes(num_bytes)}
 
 
-def feed(*parts, limits=None):
+def feed(*parts, limits=None, end=True):
     """All items of a stream that is complete."""
+    if end:
+        parts = (*parts, {"end": {"num_items": sum("item" in part for part in parts)}})
     assembler = IngestAssembler(limits or Limits())
     items = []
     for part in parts:
@@ -72,7 +74,6 @@ def refused(call, *args, **kwargs):
 
 
 BAD_STREAMS = [
-    ([], "messages", "ended without a header"),
     ([{}], "messages[0].part", "missing"),
     ([item(text="a")], "messages[0].item", "before the header"),
     ([chunk(3)], "messages[0].chunk", "before the header"),
@@ -123,7 +124,6 @@ BAD_STREAMS = [
         "messages[3].chunk",
         "13 bytes, messages[1].item lacks only 12",
     ),
-    ([HEADER, announced(24), chunk(12)], "messages", "ended, but messages[1].item lacks 12 of the 24 bytes"),
     (
         [HEADER, announced(24), item(text="a")],
         "messages[2].item",
@@ -217,7 +217,7 @@ def test_a_large_cloud_goes_in_chunks_and_is_read_without_another_copy():
     points = cloud(200_000)
     record = SceneRecord(header=SceneHeader(scene_id="lab"), content=SceneContent(point_cloud=points))
     messages = list(encode_ingest_scene_requests(record, chunk_bytes=1 << 20))
-    assert [len(message.chunk) for message in messages] == [0, 0, 1 << 20, 1 << 20, 302_848]
+    assert [len(message.chunk) for message in messages] == [0, 0, 1 << 20, 1 << 20, 302_848, 0]
     assert messages[1].item.payload_bytes == 2_400_000
     assembler = IngestAssembler(Limits())
     (found,) = [one for message in messages for one in assembler.feed(message)]
@@ -232,7 +232,7 @@ def test_a_small_scene_takes_one_message_an_item():
         objects=(SceneObject(object_id="chair", points=cloud(), views=(Image(encoded=JPEG),)),),
     )
     parts = [message.item.WhichOneof("content") for message in encode_ingest_scene_requests(record)]
-    assert parts == [None, "text", "text", "image", "object"]
+    assert parts == [None, "text", "text", "image", "object", None]
 
 
 def test_views_keep_their_order_however_the_object_travels():
@@ -392,9 +392,33 @@ def test_a_region_in_the_whole_of_its_frame_is_accepted():
 
 
 def test_the_mode_of_the_header_is_kept():
-    (message,) = encode_ingest_scene_requests(
+    message, end = encode_ingest_scene_requests(
         SceneRecord(header=SceneHeader(scene_id="lab", mode=IngestMode.MERGE), content=SceneContent())
     )
     assembler = IngestAssembler(Limits())
     assembler.feed(message)
     assert assembler.header.mode is IngestMode.MERGE
+    assert end.end.num_items == 0
+
+
+END = {"end": {"num_items": 1}}
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([], "messages: the stream ended without a header"),
+        ([HEADER, item(text="a")], "messages: the stream broke off: it has no end"),
+        ([HEADER, announced(24), chunk(12)], "messages: the stream ended, but messages[1].item lacks 12"),
+        (
+            [HEADER, announced(24), chunk(12), END],
+            "messages[3].end: the end comes, but messages[1].item lacks",
+        ),
+        ([HEADER, END], "messages[1].end.num_items: 1, but 0 items came"),
+        ([HEADER, item(text="a"), END, END], "messages[3].end: comes after the end"),
+        ([HEADER, item(text="a"), END, item(text="b")], "messages[3].item: comes after the end"),
+        ([END], "messages[0].end: comes before the header"),
+    ],
+)
+def test_only_a_stream_with_its_end_is_whole(parts, message):
+    assert str(refused(feed, *parts, end=False)).startswith(message)

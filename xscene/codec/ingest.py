@@ -42,7 +42,8 @@ def encode_ingest_scene_requests(
     if chunk_bytes < 1:
         raise InvalidInput.at("chunk_bytes", f"{chunk_bytes}, needs at least 1")
     yield scene_pb2.IngestSceneRequest(header=encode_header(record.header))
-    for item in _items(record, chunk_bytes):
+    num_items = 0
+    for num_items, item in enumerate(_items(record, chunk_bytes), start=1):  # noqa: B007 - counted for the end
         message = _describe_item(item)
         data = _item_data(item)
         if len(data) > chunk_bytes:
@@ -53,6 +54,7 @@ def encode_ingest_scene_requests(
         else:
             _set_data(message, data)
             yield scene_pb2.IngestSceneRequest(item=message)
+    yield scene_pb2.IngestSceneRequest(end=scene_pb2.IngestEnd(num_items=num_items))
 
 
 def _items(record: SceneRecord, chunk_bytes: int) -> Iterator[IngestItem]:
@@ -234,6 +236,7 @@ class IngestAssembler:
         self._num_items = 0
         self._num_bytes = 0
         self._announced: _Announced | None = None
+        self._ended = False
 
     def feed(self, message: scene_pb2.IngestSceneRequest) -> tuple[IngestItem, ...]:
         """Takes the next message; gives the item that it completes, if any."""
@@ -241,13 +244,18 @@ class IngestAssembler:
         self._num_messages += 1
         part = message.WhichOneof("part")
         if part is None:
-            raise InvalidInput.at(join(path, "part"), "missing, needs header, item or chunk")
+            raise InvalidInput.at(join(path, "part"), "missing, needs header, item, chunk or end")
         path = join(path, part)
+        if self._ended:
+            raise InvalidInput.at(path, "comes after the end")
         if part == "header":
             self._take_header(message.header, path)
             return ()
         if self.header is None:
             raise InvalidInput.at(path, "comes before the header")
+        if part == "end":
+            self._take_end(message.end, path)
+            return ()
         return (
             self._take_item(message.item, path) if part == "item" else self._take_chunk(message.chunk, path)
         )
@@ -257,12 +265,22 @@ class IngestAssembler:
         if self.header is None:
             raise InvalidInput.at("messages", "the stream ended without a header")
         self._require_complete("messages", "the stream ended")
+        if not self._ended:
+            raise InvalidInput.at("messages", "the stream broke off: it has no end")
 
     def _take_header(self, message: scene_pb2.SceneHeader, path: str) -> None:
         if self.header is not None:
             raise InvalidInput.at(path, "a second header; messages[0] has the one that counts")
         self._add_bytes(message.ByteSize(), path)
         self.header = decode_header(message, path, self._limits)
+
+    def _take_end(self, message: scene_pb2.IngestEnd, path: str) -> None:
+        self._require_complete(path, "the end comes")
+        if message.num_items != self._num_items:
+            raise InvalidInput.at(
+                join(path, "num_items"), f"{message.num_items}, but {self._num_items} items came"
+            )
+        self._ended = True
 
     def _take_item(self, message: scene_pb2.IngestItem, path: str) -> tuple[IngestItem, ...]:
         self._require_complete(path, "another item comes")

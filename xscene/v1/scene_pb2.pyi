@@ -102,15 +102,23 @@ class IngestItem(_message.Message):
     object: _content_pb2.SceneObject
     def __init__(self, payload_bytes: _Optional[int] = ..., object_id: _Optional[str] = ..., text: _Optional[str] = ..., image: _Optional[_Union[_content_pb2.Image, _Mapping]] = ..., floorplan: _Optional[_Union[_content_pb2.Image, _Mapping]] = ..., point_cloud: _Optional[_Union[_content_pb2.Cloud, _Mapping]] = ..., mesh: _Optional[_Union[_content_pb2.Mesh, _Mapping]] = ..., object: _Optional[_Union[_content_pb2.SceneObject, _Mapping]] = ...) -> None: ...
 
+class IngestEnd(_message.Message):
+    __slots__ = ("num_items",)
+    NUM_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    num_items: int
+    def __init__(self, num_items: _Optional[int] = ...) -> None: ...
+
 class IngestSceneRequest(_message.Message):
-    __slots__ = ("header", "item", "chunk")
+    __slots__ = ("header", "item", "chunk", "end")
     HEADER_FIELD_NUMBER: _ClassVar[int]
     ITEM_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
     header: SceneHeader
     item: IngestItem
     chunk: bytes
-    def __init__(self, header: _Optional[_Union[SceneHeader, _Mapping]] = ..., item: _Optional[_Union[IngestItem, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+    end: IngestEnd
+    def __init__(self, header: _Optional[_Union[SceneHeader, _Mapping]] = ..., item: _Optional[_Union[IngestItem, _Mapping]] = ..., chunk: _Optional[bytes] = ..., end: _Optional[_Union[IngestEnd, _Mapping]] = ...) -> None: ...
 
 class ModalityOutcome(_message.Message):
     __slots__ = ("modality", "state", "reason", "num_received", "num_kept")

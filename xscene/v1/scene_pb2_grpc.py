@@ -107,7 +107,7 @@ class SceneServiceServicer:
     """
 
     def IngestScene(self, request_iterator, context):
-        """Stores one scene: a header, then items, large ones in chunks. Acknowledged = durable.
+        """Stores one scene: a header, items, large ones in chunks, and an end. Acknowledged = durable.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
