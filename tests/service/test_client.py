@@ -7,7 +7,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -19,10 +21,13 @@ from xscene import errors
 from xscene.client import (
     AsyncFusionClient,
     AsyncSceneClient,
+    AsyncTrainerClient,
     Connection,
     FusionClient,
     SceneClient,
+    TrainerClient,
 )
+from xscene.client.connection import AsyncOutgoing, cause
 from xscene.serving.settings import ServerSettings
 from xscene.types import (
     Image,
@@ -34,20 +39,36 @@ from xscene.types import (
     ReindexOrder,
     RunState,
     SceneContent,
+    SceneFilter,
     SceneHeader,
     SceneObject,
     SceneQuery,
     SceneRecord,
     SearchOptions,
 )
+from xscene.v1 import scene_pb2
 
 RANDOM = np.random.default_rng(5)
 FAST = {"initial_backoff_s": 0.01, "max_backoff_s": 0.05}
 
 
+class GarblingGateway(TwinGateway):
+    """A gateway whose answers lack what they must have."""
+
+    async def GetScene(self, request: Any, context: Any) -> Any:
+        return scene_pb2.GetSceneResponse()
+
+    async def IngestScene(self, request_iterator: Any, context: Any) -> Any:
+        _ = [message async for message in request_iterator]
+        return scene_pb2.IngestSceneResponse(outcomes=[{"modality": 99}])
+
+    async def WatchReindex(self, request: Any, context: Any) -> Any:
+        yield scene_pb2.WatchReindexResponse()
+
+
 @pytest.fixture
-def twin() -> TwinGateway:
-    return TwinGateway()
+def twin(request: pytest.FixtureRequest) -> TwinGateway:
+    return getattr(request, "param", TwinGateway)()
 
 
 @pytest.fixture
@@ -125,6 +146,48 @@ def test_errors_are_those_that_the_server_raised(client: SceneClient) -> None:
     assert caught.value.violations[0].field == "scene_id"
 
 
+@pytest.mark.parametrize("twin", [GarblingGateway], indirect=True)
+def test_an_answer_that_cannot_be_right_is_no_fault_of_the_caller(client: SceneClient) -> None:
+    calls = {
+        "GetScene is not valid: scene.header: missing": lambda: client.scene("a"),
+        "IngestScene is not valid: outcomes[0].modality: 99": lambda: client.ingest(record("a")),
+        "WatchReindex is not valid: reindex.created_at: missing": lambda: next(client.watch_reindex("r1")),
+    }
+    for message, call in calls.items():
+        with pytest.raises(errors.XSceneError) as caught:
+            call()
+        assert type(caught.value) is errors.XSceneError
+        assert caught.value.message.startswith(f"the answer of {message}")
+
+
+async def test_half_a_character_is_the_callers_fault_and_named(address: str, twin: TwinGateway) -> None:
+    torn = "ab\ud83d"
+    torn_record = replace(record("a"), content=SceneContent(texts=("a kitchen", torn)))
+    torn_label = replace(record("a"), objects=(SceneObject(object_id="chair", label=torn),))
+    content = SceneContent(texts=(torn,))
+    with SceneClient(Connection(address=address)) as client:
+        calls = {
+            "scene_id": lambda: client.scene(torn),
+            "content.texts[0]": lambda: client.search_scenes(SceneQuery(content=content)),
+            "content.texts[1]": lambda: client.ingest(torn_record),
+            "objects[0].label": lambda: client.ingest(torn_label),
+            "texts[0]": lambda: list(client.localize([content])),
+            "filter.metadata": lambda: list(client.scenes(SceneFilter(metadata={torn: "x"}))),
+            'filter.metadata["floor"]': lambda: list(client.scenes(SceneFilter(metadata={"floor": torn}))),
+        }
+        for field, call in calls.items():
+            with pytest.raises(errors.InvalidInput, match="at 2 is half of a surrogate pair") as caught:
+                call()
+            assert caught.value.violations[0].field == field
+    async with AsyncSceneClient(Connection(address=address)) as other:
+        with pytest.raises(errors.InvalidInput) as caught:
+            await other.ingest(torn_record)
+        assert caught.value.violations[0].field == "content.texts[1]"
+        with pytest.raises(errors.InvalidInput, match=r"texts\[0\]"):
+            _ = [belief async for belief in other.localize([content])]
+    assert twin.records == {}
+
+
 def test_lists_go_through_all_pages(client: SceneClient) -> None:
     for name in "abcde":
         client.ingest(record(name))
@@ -179,6 +242,15 @@ def test_a_watch_goes_on_at_its_offset_when_it_breaks(client: SceneClient) -> No
     assert client.cancel_reindex("r1").state is RunState.CANCELLED
 
 
+def test_a_stream_whose_status_was_lost_is_tried_again() -> None:
+    lost = grpc.aio.AioRpcError(
+        grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), details="Internal error from Core"
+    )
+    assert type(cause(AsyncOutgoing([]), lost)) is errors.NotReady
+    # Where nothing was being sent, the fault is the server's own.
+    assert type(cause(object(), lost)) is errors.XSceneError
+
+
 def test_a_deadline_ends_the_call() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -224,7 +296,12 @@ async def test_the_asyncio_client_does_the_same(address: str, twin: TwinGateway)
 
 
 @pytest.mark.parametrize(
-    ("threads", "asyncio"), [(SceneClient, AsyncSceneClient), (FusionClient, AsyncFusionClient)]
+    ("threads", "asyncio"),
+    [
+        (SceneClient, AsyncSceneClient),
+        (FusionClient, AsyncFusionClient),
+        (TrainerClient, AsyncTrainerClient),
+    ],
 )
 def test_both_kinds_offer_the_same_calls(threads: type, asyncio: type) -> None:
     def calls(cls: type) -> dict[str, list[str]]:

@@ -8,13 +8,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit import codec_values as values
-from tests.unit.codec_values import REQUESTS, RESPONSES
+from tests.unit import training_values
 from xscene import codec, types
-from xscene.codec import Limits
+from xscene.codec import TrainingLimits
 from xscene.errors import InvalidInput
-from xscene.v1 import fusion_pb2, scene_pb2
+from xscene.v1 import fusion_pb2, scene_pb2, trainer_pb2
 
-LIMITS = Limits()
+LIMITS = TrainingLimits()
+REQUESTS = values.REQUESTS | training_values.REQUESTS
+RESPONSES = values.RESPONSES | training_values.RESPONSES
 
 slow_data = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
@@ -72,6 +74,19 @@ def test_a_reindex_is_named_on_the_wire(reindex_id, offset):
 
 
 @slow_data
+@given(training_values.run_ids, values.longs, training_values.bundles)
+def test_a_run_and_a_bundle_are_named_on_the_wire(run_id, offset, bundle):
+    for call in ("get_run", "cancel_run"):
+        message = getattr(codec, f"encode_{call}_request")(run_id)
+        assert getattr(codec, f"decode_{call}_request")(through_bytes(message)) == run_id
+    message = codec.encode_watch_run_request(run_id, offset)
+    assert codec.decode_watch_run_request(through_bytes(message)) == (run_id, offset)
+    order = types.PublishOrder(run_id=run_id, bundle=bundle)
+    message = codec.encode_publish_bundle_request(order)
+    assert codec.decode_publish_bundle_request(through_bytes(message)) == order
+
+
+@slow_data
 @given(values.objects())
 def test_an_object_survives_the_wire(item):
     assert codec.decode_object(through_bytes(codec.encode_object(item)), "object", LIMITS) == item
@@ -95,7 +110,8 @@ def test_an_ingest_survives_the_wire_in_chunks_of_any_size(record, chunk_bytes):
 def test_damaged_bytes_are_refused_as_the_callers_fault_or_read(call, data):
     message = getattr(codec, f"encode_{call}_request")(data.draw(REQUESTS[call]))
     wire = bytearray(message.SerializeToString())
-    for at in data.draw(st.lists(st.integers(0, len(wire) - 1), max_size=4)):
+    places = st.integers(0, max(len(wire) - 1, 0))
+    for at in data.draw(st.lists(places, max_size=min(len(wire), 4))):
         wire[at] = data.draw(st.integers(0, 255))
     try:
         damaged = type(message).FromString(bytes(wire))
@@ -109,6 +125,7 @@ def test_no_message_of_a_call_is_left_out():
     services = [
         scene_pb2.DESCRIPTOR.services_by_name["SceneService"],
         fusion_pb2.DESCRIPTOR.services_by_name["FusionService"],
+        trainer_pb2.DESCRIPTOR.services_by_name["TrainerService"],
     ]
     wanted = set()
     for service in services:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -29,21 +31,35 @@ from xscene.types import (
     ObjectQuery,
     ObjectsQuery,
     ObjectsResult,
+    Publication,
+    PublishOrder,
     Reindex,
     ReindexEvent,
     ReindexOrder,
+    Run,
+    RunConfig,
+    RunEvent,
+    RunListing,
+    RunOrder,
+    RunPage,
+    RunState,
     Scene,
     SceneContent,
     SceneFilter,
     SceneHits,
     SceneListing,
+    ScenePage,
     SceneQuery,
     SceneRecord,
 )
-from xscene.v1 import fusion_pb2_grpc, scene_pb2_grpc
+from xscene.types.values import require_count
+from xscene.v1 import fusion_pb2_grpc, scene_pb2_grpc, trainer_pb2_grpc
 
 Q = TypeVar("Q")
 A = TypeVar("A")
+L = TypeVar("L", SceneListing, RunListing)
+P = TypeVar("P", ScenePage, RunPage)
+E = TypeVar("E", ReindexEvent, RunEvent)
 
 
 class _AsyncClient:
@@ -66,7 +82,7 @@ class _AsyncClient:
 
     async def _ask(self, method: Method[Q, A], question: Q, timeout_s: float | None) -> A:
         """One question, one answer."""
-        return await self._answer(method, method.encode(question), timeout_s or self._connection.timeout_s)
+        return await self._answer(method, method.question(question), timeout_s or self._connection.timeout_s)
 
     async def _answer(self, method: Method[Any, A], request: Any, timeout_s: float) -> A:
         call = getattr(self._stub, method.name)
@@ -74,21 +90,49 @@ class _AsyncClient:
             answer = await call(request, timeout=timeout_s, metadata=self._connection.metadata)
         except (grpc.RpcError, asyncio.CancelledError) as error:
             raise cause(request, error) from None
-        return method.decode(answer)
+        return method.answer(answer)
 
     async def _stream(
         self, method: Method[Any, A], request: Any, timeout_s: float | None
-    ) -> AsyncIterator[A]:
+    ) -> AsyncGenerator[A, None]:
         """Answers as they come; leaving the iteration cancels the call."""
         call = getattr(self._stub, method.name)
         answers = call(request, timeout=timeout_s, metadata=self._connection.metadata)
         try:
             async for answer in answers:
-                yield method.decode(answer)
+                yield method.answer(answer)
         except (grpc.RpcError, asyncio.CancelledError) as error:
             raise cause(request, error) from None
         finally:
             answers.cancel()
+
+    async def _pages(self, method: Method[L, P], listing: L, timeout_s: float | None) -> AsyncIterator[P]:
+        """All pages from this one on."""
+        while True:
+            page = await self._ask(method, listing, timeout_s)
+            yield page
+            if not page.next_page_token:
+                return
+            listing = replace(listing, page_token=page.next_page_token)
+
+    async def _watch(self, method: Method[tuple[str, int], E], name: str, offset: int) -> AsyncIterator[E]:
+        """Events until the watched work ends; a broken watch goes on after the last event."""
+        require_count(offset, "offset", low=0, num_bits=64)
+        waits = self._connection.backoffs_s()
+        while True:
+            try:
+                stream = self._stream(method, method.question((name, offset)), None)
+                async with aclosing(stream) as events:
+                    async for event in events:
+                        offset = event.offset + 1
+                        waits = self._connection.backoffs_s()
+                        yield event
+                return
+            except NotReady:
+                wait_s = next(waits, None)
+                if wait_s is None:
+                    raise
+                await asyncio.sleep(wait_s)
 
 
 class AsyncSceneClient(_AsyncClient):
@@ -103,7 +147,7 @@ class AsyncSceneClient(_AsyncClient):
         waits = self._connection.backoffs_s()
         while True:
             try:
-                messages = AsyncOutgoing(methods.INGEST_SCENE.encode(record))
+                messages = AsyncOutgoing(methods.INGEST_SCENE.questions(record))
                 return await self._answer(
                     methods.INGEST_SCENE, messages, max(until - time.monotonic(), 0.001)
                 )
@@ -125,15 +169,10 @@ class AsyncSceneClient(_AsyncClient):
         timeout_s: float | None = None,
     ) -> AsyncIterator[Scene]:
         """All scenes that a filter lets through, page by page."""
-        token = ""
-        while True:
-            listing = SceneListing(filter=scenes or SceneFilter(), page_size=page_size, page_token=token)
-            page = await self._ask(methods.LIST_SCENES, listing, timeout_s)
+        listing = SceneListing(filter=scenes or SceneFilter(), page_size=page_size)
+        async for page in self._pages(methods.LIST_SCENES, listing, timeout_s):
             for scene in page.scenes:
                 yield scene
-            token = page.next_page_token
-            if not token:
-                return
 
     async def delete(self, scene_id: str, *, timeout_s: float | None = None) -> int:
         """Delete a scene; how many objects went with it."""
@@ -160,7 +199,7 @@ class AsyncSceneClient(_AsyncClient):
         """A belief for each observation; options, if any, come first."""
         if isinstance(parts, AsyncIterable):
             return self._stream(methods.LOCALIZE, AsyncOutgoing(_encoded(parts)), timeout_s)
-        requests = AsyncOutgoing(map(methods.LOCALIZE.encode, parts))
+        requests = AsyncOutgoing(map(methods.LOCALIZE.question, parts))
         return self._stream(methods.LOCALIZE, requests, timeout_s)
 
     async def embed(
@@ -177,22 +216,9 @@ class AsyncSceneClient(_AsyncClient):
         """How far a reindex has come."""
         return await self._ask(methods.GET_REINDEX, reindex_id, timeout_s)
 
-    async def watch_reindex(self, reindex_id: str, *, offset: int = 0) -> AsyncIterator[ReindexEvent]:
+    def watch_reindex(self, reindex_id: str, *, offset: int = 0) -> AsyncIterator[ReindexEvent]:
         """Events of a reindex until it ends; a broken watch goes on where it was."""
-        waits = self._connection.backoffs_s()
-        while True:
-            try:
-                request = methods.WATCH_REINDEX.encode((reindex_id, offset))
-                async for event in self._stream(methods.WATCH_REINDEX, request, None):
-                    offset = event.offset + 1
-                    waits = self._connection.backoffs_s()
-                    yield event
-                return
-            except NotReady:
-                wait_s = next(waits, None)
-                if wait_s is None:
-                    raise
-                await asyncio.sleep(wait_s)
+        return self._watch(methods.WATCH_REINDEX, reindex_id, offset)
 
     async def cancel_reindex(self, reindex_id: str, *, timeout_s: float | None = None) -> Reindex:
         """Stop a reindex."""
@@ -216,6 +242,50 @@ class AsyncFusionClient(_AsyncClient):
         return await self._ask(methods.embed_objects(len(query.object_ids)), query, timeout_s)
 
 
+class AsyncTrainerClient(_AsyncClient):
+    """Trains, and publishes what was trained."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection, trainer_pb2_grpc.TrainerServiceStub)
+
+    async def create_run(self, run_id: str, config: RunConfig, *, timeout_s: float | None = None) -> Run:
+        """Start a run; with the name and config of one that is there, that one."""
+        order = RunOrder(run_id=run_id, config=config)
+        return await self._ask(methods.CREATE_RUN, order, timeout_s)
+
+    async def run(self, run_id: str, *, timeout_s: float | None = None) -> Run:
+        """How far a run has come."""
+        return await self._ask(methods.GET_RUN, run_id, timeout_s)
+
+    async def runs(
+        self,
+        states: tuple[RunState, ...] = (),
+        *,
+        page_size: int | None = None,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[Run]:
+        """All runs in one of these states, or in any, newest first, page by page."""
+        listing = RunListing(states=states, page_size=page_size)
+        async for page in self._pages(methods.LIST_RUNS, listing, timeout_s):
+            for run in page.runs:
+                yield run
+
+    def watch_run(self, run_id: str, *, offset: int = 0) -> AsyncIterator[RunEvent]:
+        """Events of a run until it ends; a broken watch goes on where it was."""
+        return self._watch(methods.WATCH_RUN, run_id, offset)
+
+    async def cancel_run(self, run_id: str, *, timeout_s: float | None = None) -> Run:
+        """Stop a run after its current step."""
+        return await self._ask(methods.CANCEL_RUN, run_id, timeout_s)
+
+    async def publish_bundle(
+        self, run_id: str, bundle: str, *, timeout_s: float | None = None
+    ) -> Publication:
+        """Make a bundle of a run's best checkpoint and have the services load it."""
+        order = PublishOrder(run_id=run_id, bundle=bundle)
+        return await self._ask(methods.PUBLISH_BUNDLE, order, timeout_s)
+
+
 async def _encoded(parts: AsyncIterable[LocalizeOptions | SceneContent]) -> AsyncIterator[Any]:
     async for part in parts:
-        yield methods.LOCALIZE.encode(part)
+        yield methods.LOCALIZE.question(part)

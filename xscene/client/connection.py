@@ -13,14 +13,18 @@ from typing import Any
 import grpc
 
 from xscene.codec import status
-from xscene.errors import InvalidInput, XSceneError
+from xscene.errors import InvalidInput, NotReady, XSceneError
 
 DEFAULT_TIMEOUT_S = 60.0
 # gRPC keeps too little of a stream to send it again; the clients do that themselves.
 OWN_RETRIES = [
     {"service": "xscene.v1.SceneService", "method": "IngestScene"},
     {"service": "xscene.v1.SceneService", "method": "WatchReindex"},
+    {"service": "xscene.v1.TrainerService", "method": "WatchRun"},
 ]
+# What grpc.aio may put in place of the server's status, when a message was on its way as the server ended
+# the call.
+_STATUS_LOST = "Internal error from Core"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +183,12 @@ def cause(request: Any, error: grpc.RpcError | asyncio.CancelledError) -> BaseEx
     if fault is not None:
         return fault
     # Without such a fault, the caller itself was cancelled.
-    return raised(error) if isinstance(error, grpc.RpcError) else error
+    if not isinstance(error, grpc.RpcError):
+        return error
+    found = raised(error)
+    if isinstance(request, AsyncOutgoing) and found.message == _STATUS_LOST:
+        return NotReady("the server ended the call before all was sent, and its reason was lost")
+    return found
 
 
 def _bytes(path: Path | None) -> bytes | None:

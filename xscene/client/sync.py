@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -28,21 +29,35 @@ from xscene.types import (
     ObjectQuery,
     ObjectsQuery,
     ObjectsResult,
+    Publication,
+    PublishOrder,
     Reindex,
     ReindexEvent,
     ReindexOrder,
+    Run,
+    RunConfig,
+    RunEvent,
+    RunListing,
+    RunOrder,
+    RunPage,
+    RunState,
     Scene,
     SceneContent,
     SceneFilter,
     SceneHits,
     SceneListing,
+    ScenePage,
     SceneQuery,
     SceneRecord,
 )
-from xscene.v1 import fusion_pb2_grpc, scene_pb2_grpc
+from xscene.types.values import require_count
+from xscene.v1 import fusion_pb2_grpc, scene_pb2_grpc, trainer_pb2_grpc
 
 Q = TypeVar("Q")
 A = TypeVar("A")
+L = TypeVar("L", SceneListing, RunListing)
+P = TypeVar("P", ScenePage, RunPage)
+E = TypeVar("E", ReindexEvent, RunEvent)
 
 
 class _Client:
@@ -65,7 +80,7 @@ class _Client:
 
     def _ask(self, method: Method[Q, A], question: Q, timeout_s: float | None) -> A:
         """One question, one answer."""
-        return self._answer(method, method.encode(question), timeout_s or self._connection.timeout_s)
+        return self._answer(method, method.question(question), timeout_s or self._connection.timeout_s)
 
     def _answer(self, method: Method[Any, A], request: Any, timeout_s: float) -> A:
         call = getattr(self._stub, method.name)
@@ -73,7 +88,7 @@ class _Client:
             answer = call(request, timeout=timeout_s, metadata=self._connection.metadata)
         except grpc.RpcError as error:
             raise cause(request, error) from None
-        return method.decode(answer)
+        return method.answer(answer)
 
     def _stream(self, method: Method[Any, A], request: Any, timeout_s: float | None) -> Iterator[A]:
         """Answers as they come; leaving the iteration cancels the call."""
@@ -81,11 +96,37 @@ class _Client:
         answers = call(request, timeout=timeout_s, metadata=self._connection.metadata)
         try:
             for answer in answers:
-                yield method.decode(answer)
+                yield method.answer(answer)
         except grpc.RpcError as error:
             raise cause(request, error) from None
         finally:
             answers.cancel()
+
+    def _pages(self, method: Method[L, P], listing: L, timeout_s: float | None) -> Iterator[P]:
+        """All pages from this one on."""
+        while True:
+            page = self._ask(method, listing, timeout_s)
+            yield page
+            if not page.next_page_token:
+                return
+            listing = replace(listing, page_token=page.next_page_token)
+
+    def _watch(self, method: Method[tuple[str, int], E], name: str, offset: int) -> Iterator[E]:
+        """Events until the watched work ends; a broken watch goes on after the last event."""
+        require_count(offset, "offset", low=0, num_bits=64)
+        waits = self._connection.backoffs_s()
+        while True:
+            try:
+                for event in self._stream(method, method.question((name, offset)), None):
+                    offset = event.offset + 1
+                    waits = self._connection.backoffs_s()
+                    yield event
+                return
+            except NotReady:
+                wait_s = next(waits, None)
+                if wait_s is None:
+                    raise
+                time.sleep(wait_s)
 
 
 class SceneClient(_Client):
@@ -100,7 +141,7 @@ class SceneClient(_Client):
         waits = self._connection.backoffs_s()
         while True:
             try:
-                messages = Outgoing(methods.INGEST_SCENE.encode(record))
+                messages = Outgoing(methods.INGEST_SCENE.questions(record))
                 return self._answer(methods.INGEST_SCENE, messages, max(until - time.monotonic(), 0.001))
             except NotReady:
                 wait_s = next(waits, None)
@@ -120,14 +161,9 @@ class SceneClient(_Client):
         timeout_s: float | None = None,
     ) -> Iterator[Scene]:
         """All scenes that a filter lets through, page by page."""
-        token = ""
-        while True:
-            listing = SceneListing(filter=scenes or SceneFilter(), page_size=page_size, page_token=token)
-            page = self._ask(methods.LIST_SCENES, listing, timeout_s)
+        listing = SceneListing(filter=scenes or SceneFilter(), page_size=page_size)
+        for page in self._pages(methods.LIST_SCENES, listing, timeout_s):
             yield from page.scenes
-            token = page.next_page_token
-            if not token:
-                return
 
     def delete(self, scene_id: str, *, timeout_s: float | None = None) -> int:
         """Delete a scene; how many objects went with it."""
@@ -149,7 +185,7 @@ class SceneClient(_Client):
         self, parts: Iterable[LocalizeOptions | SceneContent], *, timeout_s: float | None = None
     ) -> Iterator[Belief]:
         """A belief for each observation; options, if any, come first."""
-        requests = Outgoing(map(methods.LOCALIZE.encode, parts))
+        requests = Outgoing(map(methods.LOCALIZE.question, parts))
         return self._stream(methods.LOCALIZE, requests, timeout_s)
 
     def embed(self, content: SceneContent | ObjectContent, *, timeout_s: float | None = None) -> EmbedResult:
@@ -166,20 +202,7 @@ class SceneClient(_Client):
 
     def watch_reindex(self, reindex_id: str, *, offset: int = 0) -> Iterator[ReindexEvent]:
         """Events of a reindex until it ends; a broken watch goes on where it was."""
-        waits = self._connection.backoffs_s()
-        while True:
-            try:
-                request = methods.WATCH_REINDEX.encode((reindex_id, offset))
-                for event in self._stream(methods.WATCH_REINDEX, request, None):
-                    offset = event.offset + 1
-                    waits = self._connection.backoffs_s()
-                    yield event
-                return
-            except NotReady:
-                wait_s = next(waits, None)
-                if wait_s is None:
-                    raise
-                time.sleep(wait_s)
+        return self._watch(methods.WATCH_REINDEX, reindex_id, offset)
 
     def cancel_reindex(self, reindex_id: str, *, timeout_s: float | None = None) -> Reindex:
         """Stop a reindex."""
@@ -201,3 +224,44 @@ class FusionClient(_Client):
     def embed_objects(self, query: ObjectsQuery, *, timeout_s: float | None = None) -> ObjectsResult:
         """Objects of one scene in their context, and its summary."""
         return self._ask(methods.embed_objects(len(query.object_ids)), query, timeout_s)
+
+
+class TrainerClient(_Client):
+    """Trains, and publishes what was trained."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection, trainer_pb2_grpc.TrainerServiceStub)
+
+    def create_run(self, run_id: str, config: RunConfig, *, timeout_s: float | None = None) -> Run:
+        """Start a run; with the name and config of one that is there, that one."""
+        order = RunOrder(run_id=run_id, config=config)
+        return self._ask(methods.CREATE_RUN, order, timeout_s)
+
+    def run(self, run_id: str, *, timeout_s: float | None = None) -> Run:
+        """How far a run has come."""
+        return self._ask(methods.GET_RUN, run_id, timeout_s)
+
+    def runs(
+        self,
+        states: tuple[RunState, ...] = (),
+        *,
+        page_size: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Iterator[Run]:
+        """All runs in one of these states, or in any, newest first, page by page."""
+        listing = RunListing(states=states, page_size=page_size)
+        for page in self._pages(methods.LIST_RUNS, listing, timeout_s):
+            yield from page.runs
+
+    def watch_run(self, run_id: str, *, offset: int = 0) -> Iterator[RunEvent]:
+        """Events of a run until it ends; a broken watch goes on where it was."""
+        return self._watch(methods.WATCH_RUN, run_id, offset)
+
+    def cancel_run(self, run_id: str, *, timeout_s: float | None = None) -> Run:
+        """Stop a run after its current step."""
+        return self._ask(methods.CANCEL_RUN, run_id, timeout_s)
+
+    def publish_bundle(self, run_id: str, bundle: str, *, timeout_s: float | None = None) -> Publication:
+        """Make a bundle of a run's best checkpoint and have the services load it."""
+        order = PublishOrder(run_id=run_id, bundle=bundle)
+        return self._ask(methods.PUBLISH_BUNDLE, order, timeout_s)
