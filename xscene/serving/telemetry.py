@@ -52,9 +52,15 @@ RELOADS = MetricRow(
 BUNDLES = MetricRow(
     "xscene_bundle_info", Gauge, ("bundle", "model_id", "trained"), "1", "Bundles that are loaded."
 )
-METRICS = (CALLS, SECONDS, IN_FLIGHT, READY, RELOADS, BUNDLES)
+QUEUE = MetricRow("xscene_queue_requests", Gauge, (), "requests", "Requests that wait for the model.")
+BATCH_ITEMS = MetricRow("xscene_batch_items", Histogram, ("model",), "items", "Items computed together.")
+BATCH_SECONDS = MetricRow(
+    "xscene_batch_seconds", Histogram, ("model",), "seconds", "Time to compute a batch."
+)
+METRICS = (CALLS, SECONDS, IN_FLIGHT, READY, RELOADS, BUNDLES, QUEUE, BATCH_ITEMS, BATCH_SECONDS)
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 # The standard process metrics (CPU, memory, file descriptors) come beside the table's own.
 PROCESS_PREFIX = "process_"
 
@@ -71,6 +77,9 @@ class Telemetry:
         self.ready: Gauge = self._make(READY)
         self.reloads: Counter = self._make(RELOADS)
         self.bundles: Gauge = self._make(BUNDLES)
+        self.queue: Gauge = self._make(QUEUE)
+        self._batch_items: Histogram = self._make(BATCH_ITEMS, buckets=BATCH_BUCKETS)
+        self._batch_seconds: Histogram = self._make(BATCH_SECONDS, buckets=LATENCY_BUCKETS_S)
         self.span_trace_id: Callable[[], str] = str
         self.flush_spans: Callable[[], None] = lambda: None
         self._children: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
@@ -86,6 +95,11 @@ class Telemetry:
             self._children[method, code] = found
         found[0].inc()
         found[1].observe(seconds)
+
+    def count_batch(self, model: str, num_items: int, seconds: float) -> None:
+        """Count a computed batch."""
+        self._batch_items.labels(model).observe(num_items)
+        self._batch_seconds.labels(model).observe(seconds)
 
     def serve(self, host: str, port: int) -> tuple[Any, int]:
         """Offer the metrics to Prometheus; the page's server and its port."""

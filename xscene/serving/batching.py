@@ -1,0 +1,184 @@
+"""The batcher: prepare on a pool, compute in batches on one thread, finish on another.
+
+Batches form by cost. Requests that wait share each batch, those that had least first, so that a
+small one is not kept waiting by large ones: it waits for the batch at work and goes with the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+
+from xscene.errors import DeadlineExceeded, NotReady, Overloaded, XSceneError
+from xscene.serving import calls
+from xscene.serving.lanes import Batch, Lanes, Request
+from xscene.serving.models import Model, Tensors
+from xscene.serving.statistics import Statistics
+from xscene.serving.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+RETRY_AFTER_S = 0.1
+DEAD = "a thread that computes has died; the process ends"
+
+
+class Batcher:
+    """Answers requests of any number of models with one computing thread."""
+
+    def __init__(
+        self, *, max_queue: int, window_s: float, num_prepare_threads: int, telemetry: Telemetry
+    ) -> None:
+        self.statistics = Statistics()
+        self.crashed = asyncio.Event()
+        self._max_queue = max_queue
+        self._telemetry = telemetry
+        self._loop = asyncio.get_running_loop()
+        self._waiting: set[Request] = set()
+        self._lanes = Lanes(window_s)
+        self._prepare_pool = ThreadPoolExecutor(num_prepare_threads, thread_name_prefix="prepare")
+        self._computed: SimpleQueue[list[Request] | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
+            for name, work in (("compute", self._compute_all), ("finish", self._finish_all))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    async def run(self, model: Model, inputs: Tensors, outputs: frozenset[str]) -> Tensors:
+        """The wanted outputs of one request."""
+        if self.crashed.is_set():
+            raise NotReady(DEAD)
+        if len(self._waiting) >= self._max_queue:
+            raise Overloaded(
+                f"{len(self._waiting)} requests wait, the limit max_queue is {self._max_queue}",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        request = Request(model=model, call=calls.current(), answer=self._loop.create_future())
+        self._waiting.add(request)
+        self._telemetry.queue.set(len(self._waiting))
+        try:
+            self._prepare_pool.submit(self._prepare, request, inputs, outputs)
+            return await request.answer
+        finally:
+            # Whatever is left of a call that was cancelled is not computed.
+            request.gone = True
+            self._waiting.discard(request)
+            self._telemetry.queue.set(len(self._waiting))
+
+    def forget(self, model: Model) -> None:
+        """A model is unloaded; requests that still wait for it are refused."""
+        for request in [request for request in self._waiting if request.model is model]:
+            _settle(request, NotReady(f"model {model.name} version {model.version} was unloaded"))
+        self._lanes.forget(model)
+
+    def close(self) -> None:
+        """End the threads; requests that still wait are refused."""
+        self._prepare_pool.shutdown(cancel_futures=True)
+        self._lanes.close()
+        self._computed.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._refuse_all(NotReady("the service has stopped"))
+
+    def _prepare(self, request: Request, inputs: Tensors, outputs: frozenset[str]) -> None:
+        if request.gone:
+            return
+        started = time.monotonic_ns()
+        try:
+            request.job = request.model.prepare(inputs, outputs)
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            self._refuse([request], error)
+            return
+        request.prepare_ns = time.monotonic_ns() - started
+        if request.job.items:
+            self._lanes.put(request)
+        else:
+            self._computed.put([request])
+
+    def _compute_all(self) -> None:
+        while (batch := self._lanes.take()) is not None:
+            self._refuse(batch.late, DeadlineExceeded("the deadline passed while the request waited"))
+            if batch.parts:
+                self._compute(batch)
+
+    def _compute(self, batch: Batch) -> None:
+        """Compute a batch; when it fails, each request alone, so that only the culprit fails."""
+        started = time.monotonic_ns()
+        try:
+            results = batch.model.forward(batch.items)
+        except Exception as error:  # noqa: BLE001 - told to the callers
+            if len(batch.requests) == 1:
+                self._refuse(batch.requests, error)
+                return
+            log.warning("a batch failed; its requests are computed one by one", extra={"why": repr(error)})
+            for part in batch.split():
+                self._compute(part)
+            return
+        elapsed_ns = time.monotonic_ns() - started
+        batch.assign(results, started, elapsed_ns)
+        self.statistics.add_batch(batch.model, len(results), elapsed_ns)
+        self._telemetry.count_batch(batch.model.name, len(results), elapsed_ns / 1e9)
+        if done := [request for request in batch.requests if request.is_computed()]:
+            self._computed.put(done)
+
+    def _finish_all(self) -> None:
+        while (requests := self._computed.get()) is not None:
+            answers = [(request, self._finish(request)) for request in requests if not request.gone]
+            self._tell(answers)
+
+    def _finish(self, request: Request) -> Tensors | Exception:
+        started = time.monotonic_ns()
+        try:
+            outputs = request.model.finish(request.job, request.results)
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            self.statistics.add_failure(request)
+            return error
+        request.finish_ns = time.monotonic_ns() - started
+        self.statistics.add_success(request)
+        return outputs
+
+    def _refuse(self, requests: Sequence[Request], error: Exception) -> None:
+        for request in requests:
+            request.gone = True
+            self.statistics.add_failure(request)
+        self._tell([(request, error) for request in requests])
+
+    def _tell(self, answers: Sequence[tuple[Request, Tensors | Exception]]) -> None:
+        """Wake the callers, all with one call into the loop."""
+        if answers:
+            self._loop.call_soon_threadsafe(_settle_all, answers)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Run a thread; what escapes it fails every caller and is told to whoever watches."""
+        try:
+            work()
+        except BaseException as fault:
+            log.critical("a thread of the batcher died", exc_info=fault)
+            self._loop.call_soon_threadsafe(self._die)
+
+    def _die(self) -> None:
+        self.crashed.set()
+        self._refuse_all(XSceneError(DEAD))
+
+    def _refuse_all(self, error: Exception) -> None:
+        for request in list(self._waiting):
+            _settle(request, error)
+
+
+def _settle_all(answers: Sequence[tuple[Request, Tensors | Exception]]) -> None:
+    for request, answer in answers:
+        _settle(request, answer)
+
+
+def _settle(request: Request, answer: Tensors | Exception) -> None:
+    request.gone = True
+    if request.answer.done():
+        return
+    if isinstance(answer, Exception):
+        request.answer.set_exception(answer)
+    else:
+        request.answer.set_result(answer)
