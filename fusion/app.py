@@ -13,6 +13,7 @@ import torch
 from fusion import service
 from fusion.models import LoadedModel, Models
 from xscene import codec
+from xscene.errors import SettingsInvalid
 from xscene.services import SERVICES
 from xscene.serving import server
 from xscene.serving.settings import ServerSettings, setting
@@ -33,7 +34,12 @@ class Settings(ServerSettings):
     allow_untrained: bool = setting(False, "Serve bundles with random weights; answers say so.")
     max_items: int = setting(256, "Items of one request.", low=1)
     max_queue: int = setting(128, "Requests that wait for the model; one more is refused.", low=1)
-    num_threads: int = setting(1, "Threads of one computation.", low=1)
+    num_threads: int = setting(1, "Threads of one computation.", low=1, high=1024)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.bundles:
+            raise SettingsInvalid("bundles: names no bundle")
 
 
 class Fusion(server.Service):

@@ -30,9 +30,12 @@ class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):
         self, request: fusion_pb2.FuseRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> fusion_pb2.FuseResponse:
         """One vector of each item's embeddings."""
+        return await self._worker.run(self._fuse, request)
+
+    def _fuse(self, request: fusion_pb2.FuseRequest) -> fusion_pb2.FuseResponse:
+        """Decoding a large request takes long too: all of it is done off the event loop."""
         query = codec.decode_fuse_request(request, self._limits)
-        loaded = self._models.find(query.model_id)
-        return codec.encode_fuse_response(await self._worker.run(loaded.fuse, query.items))
+        return codec.encode_fuse_response(self._models.find(query.model_id).fuse(query.items))
 
     async def EmbedObjects(
         self, request: fusion_pb2.EmbedObjectsRequest, context: grpc.aio.ServicerContext[Any, Any]

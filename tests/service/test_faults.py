@@ -19,6 +19,7 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.bundles import PRESETS, PresetName, init_bundle
 from deploy.stack import free_port
@@ -108,6 +109,23 @@ def test_garbage_on_fifty_sockets_harms_nobody(running: Process) -> None:
         assert psutil.Process(running.popen.pid).num_fds() < before - 10
 
 
+async def test_callers_without_a_credential_cannot_fill_memory(bundles: Path) -> None:
+    payload = b"\0" * (30 * MIB)
+    with service(bundles) as process:
+        before = process.peak_bytes()
+
+        async def ask() -> str:
+            options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+            async with grpc.aio.insecure_channel(process.address, options) as channel:
+                call = channel.unary_unary("/xscene.v1.FusionService/Fuse")(payload, timeout=30)
+                return (await call.code()).name
+
+        codes = await asyncio.gather(*(ask() for _ in range(12)))
+        assert set(codes) == {"UNAUTHENTICATED"}
+        assert process.peak_bytes() - before < 60 * MIB
+        assert process.answers()
+
+
 def test_an_oversized_message_is_refused_by_its_size(running: Process) -> None:
     with grpc.insecure_channel(running.address) as channel:
         fuse = channel.unary_unary("/xscene.v1.FusionService/Fuse")
@@ -172,12 +190,47 @@ async def test_sigterm_under_load_loses_no_accepted_call(bundles: Path) -> None:
     assert stopped["num_answered"] == codes["OK"] > 100
 
 
-def test_sigterm_while_warming_up_ends_the_process(bundles: Path) -> None:
-    command = [sys.executable, "-m", "fusion", "--port", "0", "--bundles-dir", str(bundles)]
-    with subprocess.Popen([*command, "--allow-untrained", "true"], stderr=subprocess.PIPE) as popen:
-        time.sleep(1.2)
-        popen.send_signal(signal.SIGTERM)
-        assert popen.wait(30) in (0, -signal.SIGTERM)
+SLOW_START = """
+import asyncio, sys, time
+from tests.service.probe import Probe
+from xscene.serving import server
+from xscene.serving.settings import ServerSettings
+from xscene.serving.worker import Worker
+
+class Slow(Probe):
+    async def start(self, telemetry):
+        self.worker = Worker("test", 1)
+        if sys.argv[1] == "warming":
+            await asyncio.to_thread(time.sleep, 60)
+
+    async def Fuse(self, request, context):
+        await self.worker.run(time.sleep, 60)
+
+server.run("fusion", ServerSettings, lambda given: Slow(), sys.argv[2:], {})
+"""
+
+
+@pytest.mark.parametrize("when", ["warming", "computing"])
+def test_sigterm_ends_the_process_in_time_whatever_its_threads_do(when: str) -> None:
+    port = free_port()
+    flags = ["--port", str(port), "--metrics-port", "0", "--drain-timeout-s", "1"]
+    command = [sys.executable, "-c", SLOW_START, when, *flags]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as popen:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            grpc.channel_ready_future(channel).result(30)
+            stub = health_pb2_grpc.HealthStub(channel)
+            check = health_pb2.HealthCheckRequest(service="liveness")
+            assert stub.Check(check, timeout=5).status == health_pb2.HealthCheckResponse.SERVING
+            call = None
+            if when == "computing":
+                call = fusion_pb2_grpc.FusionServiceStub(channel).Fuse.future(REQUEST, timeout=60)
+                time.sleep(0.5)
+            started = time.monotonic()
+            popen.send_signal(signal.SIGTERM)
+            assert popen.wait(20) == 0
+            assert time.monotonic() - started < 10
+            if call is not None:
+                assert call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 async def test_memory_stays_flat_over_ten_thousand_calls(bundles: Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import socket
 import threading
 import time
+from collections.abc import AsyncIterator
 
 import grpc
 import pytest
@@ -320,3 +323,91 @@ async def test_reflection_lists_the_services() -> None:
         names = {service.name for service in answer.list_services_response.service}
         call.cancel()
     assert {"xscene.v1.FusionService", "grpc.health.v1.Health"} <= names
+
+
+async def test_calls_that_were_given_up_leave_nothing_in_a_queue() -> None:
+    worker, release = Worker("test", max_queue=4), threading.Event()
+
+    class Big:
+        alive = 0
+
+        def __init__(self) -> None:
+            Big.alive += 1
+
+        def __del__(self) -> None:
+            Big.alive -= 1
+
+    async def queue(request: fusion_pb2.FuseRequest) -> fusion_pb2.FuseResponse:
+        if request.model_id == "first":
+            await worker.run(release.wait)
+        else:
+            await worker.run(lambda _: None, Big())
+        return fusion_pb2.FuseResponse()
+
+    async with serving(Probe(queue)) as server, channel(server) as ch:
+        first = asyncio.ensure_future(stub(ch).Fuse(fusion_pb2.FuseRequest(model_id="first"), timeout=20))
+        await asyncio.sleep(0.1)
+        for _ in range(20):
+            calls_ = [stub(ch).Fuse(REQUEST, timeout=20) for _ in range(3)]
+            await asyncio.sleep(0.02)
+            for call in calls_:
+                call.cancel()
+        await asyncio.sleep(0.3)
+        gc.collect()
+        assert Big.alive == 0
+        release.set()
+        await first
+    worker.close()
+
+
+class Watched(Probe):
+    """WatchRun lasts until its caller leaves."""
+
+    async def WatchRun(self, request: object, context: object) -> AsyncIterator[trainer_pb2.WatchRunResponse]:
+        yield trainer_pb2.WatchRunResponse(log="x")
+        await asyncio.sleep(60)
+
+
+async def test_streams_never_take_the_place_of_calls_and_have_a_limit_of_their_own() -> None:
+    async with (
+        serving(Watched(), max_concurrent_calls=2, max_open_streams=3) as server,
+        channel(server) as ch,
+    ):
+        trainer = trainer_pb2_grpc.TrainerServiceStub(ch)
+        watches = [trainer.WatchRun(trainer_pb2.WatchRunRequest()) for _ in range(3)]
+        for watch in watches:
+            assert (await watch.read()).log == "x"
+        await stub(ch).Fuse(REQUEST, timeout=5)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await trainer.WatchRun(trainer_pb2.WatchRunRequest()).read()
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "max_open_streams is 3" in caught.value.details()
+        watches[0].cancel()
+        await asyncio.sleep(0.2)
+        assert (await trainer.WatchRun(trainer_pb2.WatchRunRequest()).read()).log == "x"
+        cancelled = server.telemetry.calls.labels("/xscene.v1.TrainerService/WatchRun", "CANCELLED")
+        assert cancelled._value.get() == 1
+
+
+async def test_a_drain_ends_streams_at_once_with_a_status_that_says_to_ask_again() -> None:
+    server = Server(Watched(), ServerSettings(metrics_port=0, drain_timeout_s=20))
+    await server.start()
+    async with channel(server) as ch:
+        watch = trainer_pb2_grpc.TrainerServiceStub(ch).WatchRun(trainer_pb2.WatchRunRequest())
+        assert (await watch.read()).log == "x"
+        started = time.monotonic()
+        draining = asyncio.create_task(server.drain())
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await watch.read()
+        await draining
+        assert time.monotonic() - started < 10
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "draining" in caught.value.details()
+
+
+async def test_a_metrics_port_that_is_taken_is_named(free_port: int) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", free_port))
+        other.listen()
+        with pytest.raises(SettingsInvalid, match=f"metrics_port: 127.0.0.1:{free_port}"):
+            await Server(Probe(), ServerSettings(metrics_port=free_port)).start()

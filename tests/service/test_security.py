@@ -127,6 +127,7 @@ async def test_a_changed_token_file_takes_effect_and_a_broken_one_does_not(
         [token_entry("t", "reader", expires="2030-01-01")],
         [token_entry("t", "reader", expires="soon")],
         [token_entry("t", "reader") | {"note": ""}],
+        [token_entry("t", "reader"), token_entry("t", "admin", tenant="other")],
     ],
 )
 def test_a_token_file_with_a_fault_keeps_the_service_from_starting(tmp_path: Path, entries: list) -> None:
@@ -181,6 +182,35 @@ async def test_mutual_tls_lets_in_only_certificates_of_its_authority(tmp_path: P
         assert not await reachable(server, credentials(authority.issue("robot", expired=True)))
         assert not await reachable(server, None)
         assert await reachable(server, credentials(authority.issue("robot")))
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"-----BEGIN CERTIFICATE-----\nMIIB", "half"])
+async def test_a_broken_authority_file_changes_nothing_and_keeps_a_service_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | str
+) -> None:
+    monkeypatch.setattr(security.WatchedFiles.__init__, "__defaults__", (0.0,))
+    authority = Authority()
+    cert, key = authority.issue().write(tmp_path, "server")
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(authority.cert)
+    broken = authority.cert[:200] if content == "half" else content
+    robot = authority.issue("robot")
+    credentials = grpc.ssl_channel_credentials(authority.cert, robot.key, robot.cert)
+    async with serving(Probe(), tls_cert=cert, tls_key=key, tls_client_ca=ca) as server:
+        assert await reachable(server, credentials)
+        ca.write_bytes(broken)
+        assert await reachable(server, credentials)
+        assert server.telemetry.reloads.labels("certificate", "failed")._value.get() == 1
+        fresh = Authority("fresh")
+        ca.write_bytes(authority.cert + fresh.cert)
+        visitor = fresh.issue("robot")
+        assert await reachable(
+            server, grpc.ssl_channel_credentials(authority.cert, visitor.key, visitor.cert)
+        )
+    ca.write_bytes(broken)
+    given = ServerSettings(metrics_port=0, tls_cert=cert, tls_key=key, tls_client_ca=ca)
+    with pytest.raises(SettingsInvalid, match="tls_client_ca"):
+        await Server(Probe(), given).start()
 
 
 async def test_a_renewed_certificate_is_used_without_a_lost_call(

@@ -346,3 +346,36 @@ async def test_many_requests_of_all_sizes_get_their_own_answers() -> None:
             *(ask(batcher, model, *numbers, cost=int(random.integers(1, 9))) for numbers in sent)
         )
     assert got == [[2 * number for number in numbers] for numbers in sent]
+
+
+async def test_a_model_that_is_unloaded_while_a_batch_waits_for_more_harms_no_other() -> None:
+    model, other = Doubler("one"), Doubler("two")
+    async with batching(window_s=0.4) as batcher:
+        held = await hold(batcher, model)
+        crowd = [ask(batcher, model, n) for n in range(3)]
+        await queued(batcher, 3)
+        model.open.set()
+        await asyncio.gather(held, *crowd)
+        # The next batch waits for three callers and gets one, whose model goes meanwhile.
+        waiting = ask(batcher, model, 1)
+        await queued(batcher, 1)
+        await asyncio.sleep(0.1)
+        batcher.forget(model)
+        with pytest.raises(errors.NotReady, match="was unloaded"):
+            await waiting
+        assert await ask(batcher, other, 4) == [8]
+        assert not batcher.crashed.is_set()
+
+
+async def test_what_was_given_up_leaves_the_lane_while_the_thread_computes(model: Doubler) -> None:
+    async with batching(max_queue=8) as batcher:
+        held = await hold(batcher, model)
+        for _ in range(10):
+            tasks = [ask(batcher, model, n) for n in range(5)]
+            await queued(batcher, 5)
+            for task in tasks:
+                task.cancel()
+            await queued(batcher, 0)
+        model.open.set()
+        await held
+    assert model.batches == [[1000]]

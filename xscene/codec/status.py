@@ -12,23 +12,33 @@ from xscene import errors
 
 TRAILER = "grpc-status-details-bin"
 DOMAIN = "xscene"
-# Trailing metadata is limited to 8 KiB by default; a longer one would hide the error altogether.
-MAX_MESSAGE_CHARS = 1000
-MAX_VIOLATIONS = 8
+# Metadata are limited to 8 KiB by default, past which the error is lost altogether: the message,
+# whose bytes may be written as three each, and the details must fit in together.
+MAX_MESSAGE_BYTES = 1000
+MAX_DETAILS_BYTES = 3000
+MAX_FIELD_BYTES = 500
 
 
-def encode(error: errors.XSceneError, trace_id: str) -> bytes:
-    """The error as a google.rpc.Status."""
-    message = error.message[:MAX_MESSAGE_CHARS]
+def encode(error: errors.XSceneError, trace_id: str) -> tuple[str, bytes]:
+    """The error as a message and a google.rpc.Status, cut so that both can travel."""
+    message = _cut(error.message, MAX_MESSAGE_BYTES)
+    num_violations = len(error.violations)
+    while len(details := _details_of(error, message, trace_id, num_violations)) > MAX_DETAILS_BYTES:
+        assert num_violations
+        num_violations -= 1
+    return message, details
+
+
+def _details_of(error: errors.XSceneError, message: str, trace_id: str, num_violations: int) -> bytes:
     status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=message)
     status.details.add().Pack(
         error_details_pb2.ErrorInfo(reason=error.reason(), domain=DOMAIN, metadata={"trace_id": trace_id})
     )
-    if error.violations:
+    if num_violations:
         bad = error_details_pb2.BadRequest()
-        for violation in error.violations[:MAX_VIOLATIONS]:
-            text = violation.description[:MAX_MESSAGE_CHARS]
-            bad.field_violations.add(field=violation.field[:MAX_MESSAGE_CHARS], description=text)
+        for violation in error.violations[:num_violations]:
+            field, text = (_cut(each, MAX_FIELD_BYTES) for each in (violation.field, violation.description))
+            bad.field_violations.add(field=field, description=text)
         status.details.add().Pack(bad)
     if error.retry_after_s is not None:
         delay = Duration()
@@ -36,6 +46,10 @@ def encode(error: errors.XSceneError, trace_id: str) -> bytes:
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     encoded: bytes = status.SerializeToString()
     return encoded
+
+
+def _cut(text: str, max_bytes: int) -> str:
+    return text.encode(errors="replace")[:max_bytes].decode(errors="ignore")
 
 
 def decode(code: str, message: str, details: bytes | None) -> errors.XSceneError:

@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 from xscene.errors import DeadlineExceeded, NotReady, Overloaded, XSceneError
@@ -39,11 +38,14 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._waiting: set[Request] = set()
         self._lanes = Lanes(window_s)
-        self._prepare_pool = ThreadPoolExecutor(num_prepare_threads, thread_name_prefix="prepare")
+        self._arrived: SimpleQueue[Request | None] = SimpleQueue()
         self._computed: SimpleQueue[list[Request] | None] = SimpleQueue()
+        work = [("compute", self._compute_all), ("finish", self._finish_all)]
+        work += [(f"prepare-{index}", self._prepare_all) for index in range(num_prepare_threads)]
+        # Daemons: a computation that does not end cannot keep a process from ending.
         self._threads = [
-            threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
-            for name, work in (("compute", self._compute_all), ("finish", self._finish_all))
+            threading.Thread(target=self._guarded, args=(each,), name=name, daemon=True)
+            for name, each in work
         ]
         for thread in self._threads:
             thread.start()
@@ -57,15 +59,19 @@ class Batcher:
                 f"{len(self._waiting)} requests wait, the limit max_queue is {self._max_queue}",
                 retry_after_s=RETRY_AFTER_S,
             )
-        request = Request(model=model, call=calls.current(), answer=self._loop.create_future())
+        request = Request(
+            model=model, call=calls.current(), answer=self._loop.create_future(), asked=(inputs, outputs)
+        )
         self._waiting.add(request)
         self._telemetry.queue.set(len(self._waiting))
+        self._arrived.put(request)
         try:
-            self._prepare_pool.submit(self._prepare, request, inputs, outputs)
             return await request.answer
         finally:
-            # Whatever is left of a call that was cancelled is not computed.
+            # Of a call that was cancelled nothing is computed, and nothing is kept in a queue.
             request.gone = True
+            request.asked = None
+            self._lanes.drop(request)
             self._waiting.discard(request)
             self._telemetry.queue.set(len(self._waiting))
 
@@ -76,17 +82,20 @@ class Batcher:
         self._lanes.forget(model)
 
     def close(self) -> None:
-        """End the threads; requests that still wait are refused."""
-        self._prepare_pool.shutdown(cancel_futures=True)
+        """Let the threads end after what they are doing now; requests that still wait are refused."""
+        for _ in self._threads:
+            self._arrived.put(None)
         self._lanes.close()
         self._computed.put(None)
-        for thread in self._threads:
-            thread.join()
         self._refuse_all(NotReady("the service has stopped"))
 
+    def _prepare_all(self) -> None:
+        while (request := self._arrived.get()) is not None:
+            asked, request.asked = request.asked, None
+            if asked is not None:
+                self._prepare(request, *asked)
+
     def _prepare(self, request: Request, inputs: Tensors, outputs: frozenset[str]) -> None:
-        if request.gone:
-            return
         started = time.monotonic_ns()
         try:
             request.job = request.model.prepare(inputs, outputs)

@@ -21,9 +21,9 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from xscene.codec import status
-from xscene.errors import DeadlineExceeded, InvalidInput, XSceneError
+from xscene.errors import DeadlineExceeded, InvalidInput, NotReady, XSceneError
 from xscene.serving import calls
-from xscene.serving.admission import Admission
+from xscene.serving.admission import Admission, Phase
 from xscene.serving.security import Gate, Role
 from xscene.serving.telemetry import Telemetry, trace_id
 
@@ -57,7 +57,14 @@ class Border(grpc.aio.ServerInterceptor):  # type: ignore[misc, type-arg, unused
             if handler is None:
                 return None
             self._wrapped[method] = self._wrap(method, handler)
-        return self._wrapped[method]
+        handler = self._wrapped[method]
+        visit = _Visit(self, method)
+        try:
+            visit.admit(handler_call_details.invocation_metadata, handler.response_streaming)
+        except XSceneError as error:
+            # A stream handler answers before the message is there: nobody who is refused fills memory.
+            return grpc.stream_stream_rpc_method_handler(functools.partial(visit.refuse, error))
+        return handler
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         kinds = {
@@ -71,18 +78,21 @@ class Border(grpc.aio.ServerInterceptor):  # type: ignore[misc, type-arg, unused
         read = functools.partial(parse, handler.request_deserializer)
         wrap = self._streaming if handler.response_streaming else self._unary
         # Without a deserialiser gRPC hands over bytes: parsed here, bytes that are no message are the
-        # caller's fault like any other, and nothing is parsed for a caller who is not let in.
+        # caller's fault like any other.
         return make(wrap(method, behaviour, read), None, handler.response_serializer)
 
     def _unary(self, method: str, behaviour: Any, read: Any) -> Callable[[Any, Context], Awaitable[Any]]:
         async def run(raw: Any, context: Context) -> Any:
-            visit = _Visit(self, method, context)
+            visit = _Visit(self, method)
             try:
-                if visit.enter():
-                    return await behaviour(read(raw), context)
-                return await visit.within_default_deadline(behaviour(read(raw), context))
+                if visit.enter(context):
+                    answer = await behaviour(read(raw), context)
+                else:
+                    answer = await visit.within_default_deadline(behaviour(read(raw), context))
+                visit.code = "OK"
+                return answer
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the server's border
-                await visit.fail(error)
+                await visit.fail(error, context)
             finally:
                 visit.leave()
 
@@ -92,18 +102,19 @@ class Border(grpc.aio.ServerInterceptor):  # type: ignore[misc, type-arg, unused
         self, method: str, behaviour: Any, read: Any
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         async def run(raw: Any, context: Context) -> AsyncIterator[Any]:
-            visit = _Visit(self, method, context)
+            visit = _Visit(self, method)
             try:
-                visit.enter()
+                visit.enter(context, stream=True)
                 answers = behaviour(read(raw), context)
                 if inspect.isawaitable(answers):  # a handler that writes to the context itself
                     await answers
-                    return
-                async with contextlib.aclosing(answers):
-                    async for answer in answers:
-                        yield answer
+                else:
+                    async with contextlib.aclosing(answers):
+                        async for answer in answers:
+                            yield answer
+                visit.code = "OK"
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the server's border
-                await visit.fail(error)
+                await visit.fail(error, context)
             finally:
                 visit.leave()
 
@@ -127,38 +138,58 @@ async def _parse_stream(
 class _Visit:
     """One call's way through the border."""
 
-    __slots__ = ("_border", "_context", "_deadline", "_entered", "_method", "_started", "_trace", "code")
-
-    def __init__(self, border: Border, method: str, context: Context) -> None:
+    def __init__(self, border: Border, method: str) -> None:
         self._border = border
         self._method = method
-        self._context = context
         self._started = time.monotonic()
         self._deadline: float | None = None
-        self._entered = False
-        self._trace = ""
-        self.code = "OK"
+        self._task: asyncio.Task[Any] | None = None
+        self._is_call = False
+        self._public = border.gate.required(method) is Role.PUBLIC
+        # Nothing but the end of the work makes it OK: a caller may leave at any point before.
+        self.code = "CANCELLED"
 
-    def enter(self) -> bool:
-        """Admit the call or raise; True when its caller set a deadline."""
-        border, metadata = self._border, self._context.invocation_metadata() or ()
-        self._trace = border.telemetry.span_trace_id() or _trace(metadata)
-        trace_id.set(self._trace)
-        identity = border.gate.admit(self._method, metadata)
-        if border.gate.required(self._method) is not Role.PUBLIC:
-            border.admission.acquire()
-            self._entered = True
-        remaining_s = self._context.time_remaining()
+    def admit(self, metadata: Any, stream: bool) -> None:
+        """Decide on what is known before the first message; `enter` relies on it."""
+        border = self._border
+        trace = _trace(metadata or ())
+        trace_id.set(trace)
+        identity = border.gate.admit(self._method, metadata or ())
+        if stream:
+            border.admission.check_stream(public=self._public)
+        elif not self._public:
+            border.admission.check_call()
+        # The handler runs in the same task, and so under the same call.
+        calls.enter(calls.Call(self._method, identity, None, trace))
+
+    def enter(self, context: Context, *, stream: bool = False) -> bool:
+        """Take a place, or raise when the last one went meanwhile; True for a caller's own deadline."""
+        admission = self._border.admission
+        if stream:
+            admission.check_stream(public=self._public)
+            self._task = asyncio.current_task()
+            assert self._task is not None
+            admission.begin_stream(self._task, public=self._public)
+        elif not self._public:
+            admission.check_call()
+            admission.begin_call()
+            self._is_call = True
+        if span_trace := self._border.telemetry.span_trace_id():
+            trace_id.set(span_trace)
+        remaining_s = context.time_remaining()
         if remaining_s is not None:
-            self._deadline = self._started + remaining_s
-        calls.enter(calls.Call(self._method, identity, self._deadline, self._trace))
+            self._set_deadline(remaining_s)
         return remaining_s is not None
+
+    def _set_deadline(self, allowed_s: float) -> None:
+        self._deadline = self._started + allowed_s
+        call = calls.current()
+        calls.enter(calls.Call(call.method, call.identity, self._deadline, trace_id.get()))
 
     async def within_default_deadline(self, work: Awaitable[Any]) -> Any:
         """The answer of a call whose caller set no deadline."""
         allowed_s = self._border.default_deadline_s
-        self._deadline = self._started + allowed_s
-        calls.enter(calls.Call(self._method, calls.current().identity, self._deadline, self._trace))
+        self._set_deadline(allowed_s)
         try:
             async with asyncio.timeout(allowed_s) as scope:
                 return await work
@@ -169,37 +200,47 @@ class _Visit:
                 f"the call set no deadline and took longer than default_deadline_s, {allowed_s} s"
             ) from None
 
-    async def fail(self, error: BaseException) -> NoReturn:
+    async def refuse(self, error: XSceneError, _: Any, context: Context) -> AsyncIterator[Any]:
+        """The handler of a call that is not admitted."""
+        try:
+            await self._abort(error, context)
+        finally:
+            self.leave()
+        yield  # what makes it a stream
+
+    async def fail(self, error: BaseException, context: Context) -> NoReturn:
         """End the call with the status that the error stands for."""
         if isinstance(error, asyncio.CancelledError):
-            late = self._deadline is not None and time.monotonic() >= self._deadline
-            self.code = "DEADLINE_EXCEEDED" if late else "CANCELLED"
-            raise error
+            draining = self._border.admission.phase is Phase.DRAINING
+            if self._task is None or not draining or context.cancelled():
+                late = self._deadline is not None and time.monotonic() >= self._deadline
+                self.code = "DEADLINE_EXCEEDED" if late else "CANCELLED"
+                raise error
+            error = NotReady("the service is draining")
         if isinstance(error, grpc.aio.AbortError):
-            self.code = _code_name(self._context.code())
+            self.code = _code_name(context.code())
             raise error
         known = error if isinstance(error, XSceneError) else self._unforeseen(error)
-        self.code = known.status
-        if known is error:
-            log.info("call refused", extra={"method": self._method, "code": self.code, "why": known.message})
-        details = status.encode(known, self._trace)
-        await self._context.abort(
-            grpc.StatusCode[known.status],
-            known.message[: status.MAX_MESSAGE_CHARS],
-            ((status.TRAILER, details),),
-        )
+        await self._abort(known, context)
+
+    async def _abort(self, error: XSceneError, context: Context) -> NoReturn:
+        self.code = error.status
+        log.info("call refused", extra={"method": self._method, "code": self.code, "why": error.message})
+        message, details = status.encode(error, trace_id.get())
+        await context.abort(grpc.StatusCode[error.status], message, ((status.TRAILER, details),))
         raise AssertionError("abort always raises")
 
     def _unforeseen(self, error: BaseException) -> XSceneError:
         log.error("call failed", extra={"method": self._method, "code": "INTERNAL"}, exc_info=error)
-        return XSceneError(f"internal error; the server's log has it under trace {self._trace}")
+        return XSceneError(f"internal error; the server's log has it under trace {trace_id.get()}")
 
     def leave(self) -> None:
         """Count the call."""
-        telemetry = self._border.telemetry
-        if self._entered:
-            self._border.admission.release(answered=self.code == "OK")
-        telemetry.count_call(self._method, self.code, time.monotonic() - self._started)
+        if self._is_call:
+            self._border.admission.end_call(answered=self.code == "OK")
+        if self._task is not None:
+            self._border.admission.end_stream(self._task)
+        self._border.telemetry.count_call(self._method, self.code, time.monotonic() - self._started)
 
 
 def _trace(metadata: Any) -> str:

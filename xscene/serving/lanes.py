@@ -21,6 +21,8 @@ class Request:
     model: Model
     call: Call
     answer: asyncio.Future[Tensors]
+    asked: tuple[Tensors, frozenset[str]] | None
+    """Inputs and wanted outputs, until they are prepared."""
     job: Job = field(default_factory=lambda: Job(items=()))
     results: list[Any] = field(default_factory=list)
     num_taken: int = 0
@@ -123,13 +125,23 @@ class Lanes:
         with self._changed:
             while not self._closed:
                 lane = next((lane for lane in self._turns if lane.requests), None)
-                if lane is not None:
-                    self._wait_for_more(lane)
+                if lane is None:
+                    self._changed.wait()
+                    continue
+                self._wait_for_more(lane)
+                # While it waited, the model may have been unloaded and callers may have left.
+                if lane in self._turns and lane.requests:
                     self._turns.remove(lane)
                     self._turns.append(lane)
                     return _fill(lane)
-                self._changed.wait()
         return None
+
+    def drop(self, request: Request) -> None:
+        """A request whose caller has left waits no more."""
+        with self._changed:
+            lane = self._lanes.get(request.model)
+            if lane is not None and request in lane.requests:
+                lane.requests.remove(request)
 
     def forget(self, model: Model) -> None:
         """Drop the lane of a model that is unloaded."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import grpc
 
 from xscene.errors import PermissionDenied, SettingsInvalid, Unauthenticated
+from xscene.services import INFERENCE
 from xscene.serving.settings import ServerSettings
 from xscene.serving.telemetry import Telemetry
 from xscene.v1 import annotations_pb2, fusion_pb2, scene_pb2, trainer_pb2
@@ -51,6 +52,21 @@ class Identity:
 ANONYMOUS = Identity(tenant="default", role=Role.ADMIN, credential="")
 
 
+# The protocol's own proto names no roles. What is not here, such as loading, needs an admin.
+INFERENCE_ROLES = {
+    "ServerLive": Role.PUBLIC,
+    "ServerReady": Role.PUBLIC,
+    "ServerMetadata": Role.READER,
+    "ModelReady": Role.READER,
+    "ModelMetadata": Role.READER,
+    "ModelConfig": Role.READER,
+    "ModelInfer": Role.READER,
+    "ModelStreamInfer": Role.READER,
+    "ModelStatistics": Role.READER,
+    "RepositoryIndex": Role.READER,
+}
+
+
 def required_roles() -> dict[str, Role]:
     """The least role for each method, as the protos say, and for the methods of others."""
     roles = {
@@ -59,6 +75,7 @@ def required_roles() -> dict[str, Role]:
         "/grpc.health.v1.Health/List": Role.PUBLIC,
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Role.READER,
     }
+    roles |= {f"/{INFERENCE}/{method}": role for method, role in INFERENCE_ROLES.items()}
     for module in (scene_pb2, fusion_pb2, trainer_pb2):
         for service in module.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
@@ -80,11 +97,16 @@ def parse_tokens(text: str) -> tuple[Token, ...]:
     """Read a token table: a JSON list of {sha256, tenant, role, expires}."""
     try:
         entries = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise SettingsInvalid("tokens: the file is not JSON") from None
     if not isinstance(entries, list) or not entries:
         raise SettingsInvalid("tokens: the file must hold a non-empty list")
-    return tuple(_token(entry, f"tokens[{index}]") for index, entry in enumerate(entries))
+    tokens = tuple(_token(entry, f"tokens[{index}]") for index, entry in enumerate(entries))
+    digests = [token.sha256 for token in tokens]
+    for index, digest in enumerate(digests):
+        if digest in digests[:index]:
+            raise SettingsInvalid(f"tokens[{index}].sha256: stands in the table twice")
+    return tokens
 
 
 def _token(entry: object, where: str) -> Token:
@@ -276,8 +298,20 @@ def _certificates(settings: ServerSettings) -> grpc.ServerCertificateConfigurati
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key, "")
     except (OSError, ValueError):
         raise SettingsInvalid("tls_cert, tls_key: not a PEM certificate with its own private key") from None
-    root = None if settings.tls_client_ca is None else _read(settings.tls_client_ca, "tls_client_ca").encode()
+    root = None if settings.tls_client_ca is None else _authorities(settings.tls_client_ca)
     return grpc.ssl_server_certificate_configuration([(key.encode(), chain.encode())], root)
+
+
+def _authorities(path: Path) -> bytes:
+    """The certificates of the authorities; a file without one would lock every client out."""
+    text, context = _read(path, "tls_client_ca"), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_verify_locations(cadata=text)
+    except (OSError, ValueError):
+        raise SettingsInvalid("tls_client_ca: not a PEM file of certificates") from None
+    if not context.get_ca_certs() or text.count("BEGIN CERT") != text.count("END CERT"):
+        raise SettingsInvalid("tls_client_ca: holds no certificate of an authority, or is cut off")
+    return text.encode()
 
 
 def _read(path: Path, name: str) -> str:

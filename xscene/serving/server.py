@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from abc import ABC, abstractmethod
@@ -27,6 +28,7 @@ S = TypeVar("S", bound=ServerSettings)
 EXIT_USAGE = 2
 # For the last answers, which are on their way when the last call has ended.
 STOP_GRACE_S = 1.0
+MIN_PING_INTERVAL_MS = 5000
 LIVENESS = "liveness"
 READINESS = "readiness"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -46,6 +48,10 @@ class Service(ABC):
     async def start(self, telemetry: Telemetry) -> None:
         """Load and warm up; calls are refused until this has ended."""
 
+    async def watch(self) -> None:
+        """End when the service can no longer answer, which ends the process; begins after `start`."""
+        await asyncio.Event().wait()
+
     @abstractmethod
     async def stop(self) -> None:
         """Give everything back; no call is being served any more."""
@@ -63,7 +69,11 @@ class Server:
         self._health = HealthServicer()
         self._page: Any = None
         gate = security.gate(given, self.telemetry)
-        self._admission = Admission(given.max_concurrent_calls, self.telemetry)
+        self._admission = Admission(
+            max_calls=given.max_concurrent_calls,
+            max_streams=given.max_open_streams,
+            telemetry=self.telemetry,
+        )
         border = Border(gate, self._admission, self.telemetry, given.default_deadline_s)
         traces = trace_interceptors(given, service.name, self.telemetry)
         self._grpc = grpc.aio.server(interceptors=(*traces, border), options=_options(given))
@@ -80,7 +90,7 @@ class Server:
         await self._health.set(LIVENESS, SERVING)
         await self._grpc.start()
         if (metrics_port := self._settings.effective_metrics_port) is not None:
-            self._page, self.metrics_port = self.telemetry.serve(self._settings.host, metrics_port)
+            self._page, self.metrics_port = self.telemetry.serve(self._settings.metrics_host, metrics_port)
         await self._service.start(self.telemetry)
         self._admission.phase = Phase.OPEN
         await self._set_ready(True)
@@ -129,10 +139,15 @@ def _options(given: ServerSettings) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", given.max_message_bytes),
         ("grpc.max_send_message_length", given.max_message_bytes),
-        ("grpc.max_concurrent_streams", given.max_concurrent_streams),
+        ("grpc.max_concurrent_streams", given.max_calls_per_connection),
         ("grpc.max_connection_age_ms", round(given.max_connection_age_s * 1000)),
         ("grpc.max_connection_age_grace_ms", round(given.max_connection_grace_s * 1000)),
         ("grpc.server_handshake_timeout_ms", round(given.handshake_timeout_s * 1000)),
+        ("grpc.keepalive_time_ms", round(given.keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", round(given.keepalive_s * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Robots on bad networks ask often whether the connection still is one.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
         # Two servers on one port would each get half of the calls.
         ("grpc.so_reuseport", 0),
     ]
@@ -143,7 +158,7 @@ def _bracketed(host: str) -> str:
 
 
 async def serve(service: Service, given: ServerSettings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain."""
+    """Serve until SIGTERM or SIGINT, then drain; raises when the service ended by itself."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     # Python as the first process of a container ignores SIGTERM without a handler of its own.
@@ -156,11 +171,20 @@ async def serve(service: Service, given: ServerSettings) -> None:
     try:
         if starting.done():
             starting.result()
-            await stopping
+            await _watched(service, stopping)
     finally:
         starting.cancel()
         stopping.cancel()
         await server.drain()
+
+
+async def _watched(service: Service, stopping: asyncio.Task[Any]) -> None:
+    watching = asyncio.create_task(service.watch())
+    await asyncio.wait((stopping, watching), return_when=asyncio.FIRST_COMPLETED)
+    if watching.done():
+        watching.result()
+        raise XSceneError("the service can no longer answer")
+    watching.cancel()
 
 
 def run(
@@ -170,16 +194,19 @@ def run(
     argv: Sequence[str],
     environ: Mapping[str, str],
 ) -> int:
-    """Serve in a process of its own, with settings from its flags and environment; its exit code."""
+    """Serve with settings from flags and environment, and end the process; returns for bad settings."""
     try:
         given = settings.load(cls, name, argv, environ)
     except SettingsInvalid as error:
         sys.stderr.write(f"{name}: {error.message}\n")
         return EXIT_USAGE
     set_up_logging(given)
+    runner, code = asyncio.Runner(), 0
     try:
-        asyncio.run(serve(make(given), given))
+        runner.run(serve(make(given), given))
     except XSceneError as error:
-        log.error("cannot start", extra={"service": name, "why": error.message})
-        return 1
-    return 0
+        log.error("ended", extra={"service": name, "why": error.message})
+        code = 1
+    # The drain gave threads their time; Python would wait for those that are still at work.
+    logging.shutdown()
+    os._exit(code)

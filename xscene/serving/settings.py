@@ -17,6 +17,9 @@ from xscene.services import METRICS_PORT_OFFSET, SERVICES
 
 S = TypeVar("S", bound="ServerSettings")
 PREFIX = "XSCENE_"
+INT32 = 2**31 - 1
+DAY_S = 86400.0
+MAX_PORT = 65535
 
 
 def setting(default: Any, description: str, *, low: float | None = None, high: float | None = None) -> Any:
@@ -33,21 +36,38 @@ class ServerSettings:
     metrics_port: int = setting(
         -1, "Port of the Prometheus page; -1: port + 1000, 0: no page.", low=-1, high=65535
     )
+    metrics_host: str = setting("127.0.0.1", "Address of the Prometheus page, which is plain HTTP.")
     tls_cert: Path | None = setting(None, "PEM file with the certificate chain; reloaded on change.")
     tls_key: Path | None = setting(None, "PEM file with the private key; reloaded on change.")
     tls_client_ca: Path | None = setting(None, "PEM file; clients must then show a certificate it signed.")
     tokens: Path | None = setting(None, "JSON file of bearer tokens; reloaded on change.")
     allow_anonymous: bool = setting(False, "Serve beyond loopback without tokens.")
     allow_plaintext: bool = setting(False, "Serve beyond loopback without TLS.")
-    max_message_bytes: int = setting(64 << 20, "Largest message, after decompression.", low=1024)
+    max_message_bytes: int = setting(64 << 20, "Largest message, after decompression.", low=1024, high=INT32)
     max_concurrent_calls: int = setting(256, "Calls served at a time; one more is refused.", low=1)
-    max_concurrent_streams: int = setting(1024, "Calls on one connection.", low=1)
-    default_deadline_s: float = setting(60.0, "Deadline of unary answers whose caller set none.", low=0.001)
-    max_connection_age_s: float = setting(600.0, "Age at which a connection is asked to reconnect.", low=1)
-    max_connection_grace_s: float = setting(600.0, "Time that calls on an old connection still have.", low=1)
-    handshake_timeout_s: float = setting(10.0, "Time for a new connection to become one.", low=0.1)
-    drain_delay_s: float = setting(0.0, "Wait between not ready and refusing calls.", low=0)
-    drain_timeout_s: float = setting(30.0, "Time that accepted calls have to end at shutdown.", low=0)
+    max_open_streams: int = setting(
+        256, "Streams of answers, such as watches, served at a time; one more is refused.", low=1
+    )
+    max_calls_per_connection: int = setting(1024, "Calls on one connection.", low=1, high=INT32)
+    default_deadline_s: float = setting(
+        60.0, "Deadline of unary answers whose caller set none.", low=0.001, high=DAY_S
+    )
+    max_connection_age_s: float = setting(
+        600.0, "Age at which a connection is asked to reconnect.", low=1, high=DAY_S
+    )
+    max_connection_grace_s: float = setting(
+        600.0, "Time that calls on an old connection still have.", low=1, high=DAY_S
+    )
+    keepalive_s: float = setting(
+        30.0, "Silence after which a connection is asked whether it still is one.", low=1, high=DAY_S
+    )
+    handshake_timeout_s: float = setting(
+        10.0, "Time for a new connection to become one.", low=0.1, high=DAY_S
+    )
+    drain_delay_s: float = setting(0.0, "Wait between not ready and refusing calls.", low=0, high=DAY_S)
+    drain_timeout_s: float = setting(
+        30.0, "Time that accepted calls have to end at shutdown.", low=0, high=DAY_S
+    )
     reflection: bool = setting(True, "Offer gRPC server reflection (to readers).")
     log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR.")
     log_format: str = setting("json", "json or console.")
@@ -58,6 +78,10 @@ class ServerSettings:
             _check_bounds(item, getattr(self, item.name))
         _one_of("log_level", self.log_level, ("DEBUG", "INFO", "WARNING", "ERROR"))
         _one_of("log_format", self.log_format, ("json", "console"))
+        if (self.effective_metrics_port or 0) > MAX_PORT:
+            raise SettingsInvalid(
+                f"metrics_port: port {self.port} + {METRICS_PORT_OFFSET} is above {MAX_PORT}"
+            )
         if (self.tls_cert is None) != (self.tls_key is None):
             raise SettingsInvalid("tls_cert and tls_key go together; one of them is not set")
         if self.tls_client_ca is not None and self.tls_cert is None:

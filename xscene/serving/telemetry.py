@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from socketserver import ThreadingMixIn
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
 from prometheus_client import (
@@ -17,10 +20,10 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
-    start_http_server,
+    make_wsgi_app,
 )
 
-from xscene.errors import ExtraMissing
+from xscene.errors import ExtraMissing, SettingsInvalid
 from xscene.serving.settings import ServerSettings
 
 trace_id: ContextVar[str] = ContextVar("trace_id", default="")
@@ -103,8 +106,24 @@ class Telemetry:
 
     def serve(self, host: str, port: int) -> tuple[Any, int]:
         """Offer the metrics to Prometheus; the page's server and its port."""
-        server, _ = start_http_server(port, host, self.registry)
-        return server, int(server.server_port)
+        try:
+            page = make_server(host, port, make_wsgi_app(self.registry), _PageServer, _PageHandler)
+        except OSError as error:
+            raise SettingsInvalid(f"metrics_host, metrics_port: {host}:{port}: {error.strerror}") from None
+        threading.Thread(target=page.serve_forever, name="metrics", daemon=True).start()
+        return page, page.server_port
+
+
+class _PageServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _PageHandler(WSGIRequestHandler):
+    # A socket that says nothing must not keep its thread.
+    timeout = 5
+
+    def log_message(self, *_: object) -> None:
+        """Pages that were read are no events."""
 
 
 def set_up_logging(settings: ServerSettings) -> None:
@@ -155,5 +174,10 @@ def trace_interceptors(settings: ServerSettings, service: str, telemetry: Teleme
     provider = TracerProvider(resource=Resource.create({"service.name": f"xscene-{service}"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(settings.traces_endpoint)))
     telemetry.flush_spans = provider.shutdown
-    telemetry.span_trace_id = lambda: format(trace.get_current_span().get_span_context().trace_id, "032x")
+
+    def span_trace_id() -> str:
+        context = trace.get_current_span().get_span_context()
+        return format(context.trace_id, "032x") if context.is_valid else ""
+
+    telemetry.span_trace_id = span_trace_id
     return (aio_server_interceptor(tracer_provider=provider),)  # type: ignore[no-untyped-call]
