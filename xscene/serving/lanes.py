@@ -92,37 +92,47 @@ class _Lane:
 
     model: Model
     requests: list[Request] = field(default_factory=list)
-    num_last: int = 1
+    num_answered: int = 0
+    """Requests that the last batch completed: their callers may ask again at once."""
+    num_expected: int = 1
+    last_arrived: float = 0.0
     last_taken: float = 0.0
+    last_ended: float = 0.0
 
 
 class Lanes:
     """One lane for each model, served in turn; safe to use from several threads.
 
-    A batch waits up to `window_s` for as many requests as the last one had: callers that got their
-    answers together ask again together.
+    A batch waits for the callers that the last one answered, beside those that waited already, as
+    callers that got their answers together ask again together: until none of them came for
+    a while, which is `window_s` and a small share of the time that the last batch took.
     """
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
         self._lanes: dict[Model, _Lane] = {}
         self._turns: deque[_Lane] = deque()
+        self._at_work: _Lane | None = None
         self._changed = threading.Condition()
         self._closed = False
 
     def put(self, request: Request) -> None:
         """Let a request wait."""
         with self._changed:
+            if request.gone:
+                return
             lane = self._lanes.get(request.model)
             if lane is None:
                 lane = self._lanes[request.model] = _Lane(request.model)
                 self._turns.append(lane)
             lane.requests.append(request)
+            lane.last_arrived = time.monotonic()
             self._changed.notify()
 
     def take(self) -> Batch | None:
         """The next batch, as soon as there is one; None when closed."""
         with self._changed:
+            self._note_end()
             while not self._closed:
                 lane = next((lane for lane in self._turns if lane.requests), None)
                 if lane is None:
@@ -133,6 +143,8 @@ class Lanes:
                 if lane in self._turns and lane.requests:
                     self._turns.remove(lane)
                     self._turns.append(lane)
+                    self._at_work = lane
+                    lane.last_taken = time.monotonic()
                     return _fill(lane)
         return None
 
@@ -156,19 +168,29 @@ class Lanes:
             self._closed = True
             self._changed.notify()
 
+    def _note_end(self) -> None:
+        """The last batch was computed, and none of its callers can have asked again yet."""
+        lane, self._at_work = self._at_work, None
+        if lane is not None:
+            lane.num_expected = len(lane.requests) + lane.num_answered
+            lane.last_ended = time.monotonic()
+
     def _wait_for_more(self, lane: _Lane) -> None:
         now = time.monotonic()
         # After a pause the last batch says nothing about who asks now.
-        recent = now - lane.last_taken < RECENT_S
-        until = now + self._window_s
-        while recent and len(lane.requests) < lane.num_last and _cost(lane) < lane.model.max_batch_cost:
-            left_s = until - time.monotonic()
+        recent = now - lane.last_ended < RECENT_S
+        batch_s = lane.last_ended - lane.last_taken
+        silence_s = self._window_s + SILENCE_SHARE * batch_s
+        latest = now + self._window_s + WAIT_SHARE * batch_s
+        while recent and len(lane.requests) < lane.num_expected and _cost(lane) < lane.model.max_batch_cost:
+            left_s = min(latest, max(now, lane.last_arrived) + silence_s) - time.monotonic()
             if left_s <= 0 or self._closed:
                 return
             self._changed.wait(left_s)
 
 
 RECENT_S = 1.0
+SILENCE_SHARE, WAIT_SHARE = 0.03, 0.1
 
 
 def _cost(lane: _Lane) -> int:
@@ -196,5 +218,5 @@ def _fill(lane: _Lane) -> Batch:
         turns.append(request)
     lane.requests = [request for request in waiting if not request.is_taken()]
     batch = Batch(lane.model, parts, late)
-    lane.num_last, lane.last_taken = len(batch.requests), time.monotonic()
+    lane.num_answered = sum(request.is_taken() for request in batch.requests)
     return batch
