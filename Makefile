@@ -5,34 +5,60 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
+# Before 0.1.0 a change that breaks the API is reported, from then on it fails.
+BREAKING_ALLOWED := $(if $(filter 0.0.%,$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)),true,false)
 BASE_TAG := $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 
-.PHONY: help up demo test test-slow lint format stubs docs lock clean
+.PHONY: help backbones up demo test test-slow bench lint format stubs docs lock clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+define install_torch
+	@if [ -z "$(GPU)" ] && $(1)/python -c "import urllib.request as u; u.urlopen('$(CPU_WHEELS)/torch/', timeout=2)" 2>/dev/null; \
+	then $(1)/pip install -q --index-url $(CPU_WHEELS) $(TORCH); \
+	else $(1)/pip install -q $(TORCH); fi
+endef
 
 # PyTorch comes first: resolved together with the rest, its default build would bring CUDA along.
 # GPU=1 takes that default build on purpose.
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@if [ -z "$(GPU)" ] && $(BIN)/python -c "import urllib.request as u; u.urlopen('$(CPU_WHEELS)/torch/', timeout=2)" 2>/dev/null; \
-	then $(BIN)/pip install -q --index-url $(CPU_WHEELS) $(TORCH); \
-	else $(BIN)/pip install -q $(TORCH); fi
+	$(call install_torch,$(BIN))
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
 
-up: $(READY) ## Start every service and stay until Ctrl-C.
+backbones: $(READY) ## Fetch the frozen networks that can be fetched.
+	$(BIN)/python -m deploy backbones fetch
+
+up: backbones ## Start every service and stay until Ctrl-C.
 	$(BIN)/python -m deploy up
 
-demo: $(READY) ## Start every service on free ports, run the demo's calls, stop.
+demo: backbones ## Start every service on free ports, run the demo's calls, stop.
 	$(BIN)/python -m deploy demo
 
-test: $(READY) ## Fast tests.
+test: backbones ## Fast tests.
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
-test-slow: $(READY) ## Slow tests: soak, fault rounds.
+test-slow: backbones ## Slow tests: soak, fault rounds.
 	$(BIN)/python -m pytest -m slow --timeout 1800
+
+# Other servers need other versions of packages that we use, so each has an environment of its own;
+# what computes is the same version everywhere.
+PEERS := pytriton mosec
+PEER_pytriton := nvidia-pytriton==0.7.0 'numpy<2'
+PEER_mosec := mosec==0.9.8 numpy
+COMPUTES := $(shell sed -n '/^\(transformers\|tokenizers\|safetensors\)==/p' constraints.txt)
+
+var/venvs/%/.ready: constraints.txt
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(call install_torch,$(@D)/bin)
+	$(@D)/bin/pip install -q $(PEER_$*) $(COMPUTES)
+	touch $@
+
+bench: backbones $(PEERS:%=var/venvs/%/.ready) ## Measure serving beside other servers, write docs/benchmarks.
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/python -m deploy bench serving
 
 lint: $(READY) ## Style, types, layers, protos, stubs.
 	$(BIN)/ruff check
@@ -42,8 +68,8 @@ lint: $(READY) ## Style, types, layers, protos, stubs.
 	$(BIN)/buf lint protos
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python -m deploy.reference --check
-	@if [ -n "$(BASE_TAG)" ]; then $(BIN)/buf breaking protos --against '.git#tag=$(BASE_TAG),subdir=protos'; \
-	else echo "buf breaking: no release tag yet, nothing to compare with"; fi
+	@if [ -z "$(BASE_TAG)" ]; then echo "buf breaking: no release tag yet, nothing to compare with"; \
+	else $(BIN)/buf breaking protos --against '.git#tag=$(BASE_TAG),subdir=protos' || $(BREAKING_ALLOWED); fi
 
 format: $(READY) ## Format the code.
 	$(BIN)/ruff check --fix
@@ -58,7 +84,7 @@ docs: $(READY) ## Generate the tables of docs/ from the code.
 lock: ## Write constraints.txt anew from the newest versions that resolve.
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install -q $(TORCH)
-	$(VENV)-lock/bin/pip install -q '.[dev,text,image,points,fusion,trainer,gateway,vectorstore,rooms]'
+	$(VENV)-lock/bin/pip install -q '.[dev,text,image,points,fusion,trainer,gateway,vectorstore,rooms,bench]'
 	$(VENV)-lock/bin/pip check
 	( echo "# Exact versions that resolve together; make lock writes them anew."; \
 	  $(VENV)-lock/bin/pip freeze --exclude xscene | sed 's/^\(torch==[0-9.]*\).*/\1/' ) > constraints.txt

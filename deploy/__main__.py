@@ -13,21 +13,25 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy import bundles, tokens
+from deploy import backbones, bundles, tokens
+from deploy.bench.app import app as bench_app
 from deploy.demo import calls
-from deploy.stack import Member, Stack, free_port, until_interrupted
+from deploy.stack import free_port, until_interrupted
 from xscene.cli import app as client_app
 from xscene.errors import XSceneError
 from xscene.services import SERVICES
 from xscene.serving import process
 
 app = typer.Typer(help="Operates xscene from the source tree.", no_args_is_help=True, add_completion=False)
+app.add_typer(backbones.app, name="backbones")
+app.add_typer(bench_app, name="bench")
 app.add_typer(bundles.app, name="bundle")
 app.add_typer(tokens.app, name="token")
 for command in client_app.registered_commands:
     app.registered_commands.append(command)
 
 WATCH_INTERVAL_S = 1.0
+BackbonesDir = Annotated[Path, typer.Option(help="Frozen networks, as `backbones fetch` writes them.")]
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -46,14 +50,17 @@ def serve(ctx: typer.Context, service: Annotated[str, typer.Argument(help="Name 
 
 
 @app.command()
-def up(data_dir: Annotated[Path, typer.Option(help="Bundles and logs.")] = Path("var")) -> None:
+def up(
+    data_dir: Annotated[Path, typer.Option(help="Bundles and logs.")] = Path("var"),
+    backbones_dir: BackbonesDir = backbones.CACHE_DIR,
+) -> None:
     """Start every service on its own port and stay until Ctrl-C.
 
     Example: python -m deploy up
     """
     console = Console()
     ports = {name: info.port for name, info in SERVICES.items()}
-    with until_interrupted(), _stack(data_dir, ports) as stack:
+    with until_interrupted(), calls.whole_stack(data_dir, backbones_dir, ports) as stack:
         console.print(stack.table())
         calls.show(stack, console)
         console.print("up; Ctrl-C stops everything")
@@ -63,7 +70,7 @@ def up(data_dir: Annotated[Path, typer.Option(help="Bundles and logs.")] = Path(
 
 
 @app.command(name="demo")
-def run_demo() -> None:
+def run_demo(backbones_dir: BackbonesDir = backbones.CACHE_DIR) -> None:
     """Start every service on free ports in a temporary folder, run the demo's calls, stop.
 
     Example: python -m deploy demo
@@ -71,16 +78,9 @@ def run_demo() -> None:
     console = Console()
     with tempfile.TemporaryDirectory() as folder:
         ports = {name: free_port() for name in SERVICES}
-        with _stack(Path(folder), ports, "--metrics-port", "0") as stack:
+        with calls.whole_stack(Path(folder), backbones_dir, ports, "--metrics-port", "0") as stack:
             console.print(stack.table())
             calls.show(stack, console)
-
-
-def _stack(data_dir: Path, ports: dict[str, int], *flags: str) -> Stack:
-    folder = data_dir.absolute()
-    calls.ensure_bundle(folder / "bundles")
-    fusion = ("--bundles-dir", str(folder / "bundles"), "--allow-untrained", "true", *flags)
-    return Stack([Member("fusion", ports["fusion"], fusion)], folder / "logs")
 
 
 def main() -> None:

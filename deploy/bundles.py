@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,13 +41,15 @@ class Preset:
 
     name: str
     width: int
+    text_backbone: str
 
 
-Initialiser = Callable[[Preset, int], "SectionContent"]
+# None: the section is left out.
+Initialiser = Callable[[Preset, int], "SectionContent | None"]
 
 PRESETS: Mapping[PresetName, Preset] = {
-    PresetName.SMALL: Preset("small", 256),
-    PresetName.CROSSOVER: Preset("crossover", 768),
+    PresetName.SMALL: Preset("small", 256, text_backbone="minilm-l6-v2"),
+    PresetName.CROSSOVER: Preset("crossover", 768, text_backbone="blip-large"),
 }
 
 
@@ -61,8 +64,25 @@ def _fusion(preset: Preset, seed: int) -> SectionContent:
         return FusionModel(preset.width).section()
 
 
+def _text(preset: Preset, seed: int, directory: Path | None = None) -> SectionContent | None:
+    """Untrained text heads; left out where nothing tells the digest of their backbone."""
+    import torch
+
+    from encoders_1d.backbones import FEATURES, reference, registry
+    from encoders_1d.model import TextHeads
+
+    entry = registry().get(preset.text_backbone)
+    if (made_for := reference(entry, directory)) is None:
+        return None
+    width = entry.widths[FEATURES]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        heads = TextHeads(feature_width=width, hidden_width=width, width=preset.width)
+    return heads.section(*made_for)
+
+
 # Section name to the function that makes its untrained content from a preset and a seed.
-INITIALISERS: Mapping[str, Initialiser] = {"fusion": _fusion}
+INITIALISERS: Mapping[str, Initialiser] = {"fusion": _fusion, "text": _text}
 
 
 def init_bundle(
@@ -77,12 +97,13 @@ def init_bundle(
     with _extra():
         from xscene.nn.bundle_writer import BundleContent, write_bundle
 
+        made = {each: make(preset, _section_seed(each, seed)) for each, make in initialisers.items()}
         content = BundleContent(
             name=name,
             preset=preset.name,
             width=preset.width,
             trained=False,
-            sections={each: make(preset, _section_seed(each, seed)) for each, make in initialisers.items()},
+            sections={each: section for each, section in made.items() if section is not None},
             notes=f"Random weights, seed {seed}.",
         )
     return write_bundle(content, directory)
@@ -96,14 +117,25 @@ def init(
         str | None, typer.Option(help="Name of the bundle; without it, that of the directory.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
+    text_backbone: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory of the text backbone; needed where none is published, as for crossover."
+        ),
+    ] = None,
 ) -> None:
     """Make an untrained bundle, for tests and as a place to start training.
 
     Example: python -m deploy bundle init --preset small --out bundles/small
     """
+    initialisers: dict[str, Initialiser] = {**INITIALISERS, "text": partial(_text, directory=text_backbone)}
+    name = name or out.absolute().name
     with _one_sentence():
-        bundle = init_bundle(PRESETS[preset], out, name=name or out.absolute().name, seed=seed)
-    typer.echo(f"{out}: untrained bundle {bundle.manifest.name}, model_id {bundle.model_id}")
+        bundle = init_bundle(PRESETS[preset], out, name=name, seed=seed, initialisers=initialisers)
+    sections = ", ".join(sorted(bundle.manifest.sections))
+    typer.echo(f"{out}: untrained bundle {name} of {sections}, model_id {bundle.model_id}")
+    if left_out := sorted(set(initialisers) - set(bundle.manifest.sections)):
+        typer.echo(f"left out: {', '.join(left_out)}; its backbone has no published digest", err=True)
 
 
 @app.command()
@@ -168,9 +200,10 @@ def _extra() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "safetensors", "numpy"):
+        if error.name not in ("torch", "safetensors", "numpy", "tokenizers"):
             raise
-        raise ExtraMissing.named("bundle", "fusion") from error
+        extra = "text" if error.name == "tokenizers" else "fusion"
+        raise ExtraMissing.named("bundle", extra) from error
 
 
 @contextlib.contextmanager

@@ -25,9 +25,10 @@ def table(header: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
 def settings_classes() -> dict[str, type[ServerSettings]]:
     """The settings class of each service that exists."""
     process.prepare()
+    from encoders_1d.app import Settings as TextSettings
     from fusion.app import Settings as FusionSettings
 
-    return {"fusion": FusionSettings}
+    return {"text": TextSettings, "fusion": FusionSettings}
 
 
 def settings() -> str:

@@ -1,0 +1,65 @@
+"""The text encoder as a process: settings, start and stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from encoders_1d.model import Limits, TextFactory
+from xscene.errors import SettingsInvalid
+from xscene.services import SERVICES
+from xscene.serving import server
+from xscene.serving.encoder import EncoderService, EncoderSettings
+from xscene.serving.settings import setting
+
+NAME = "text"
+AUTO = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(EncoderSettings):
+    """Text encoder: sentences to embeddings of scenes and objects."""
+
+    port: int = setting(SERVICES[NAME].port, "Port to listen on; 0 takes a free one.", low=0, high=65535)
+    backbones_dir: Path = setting(Path("var/backbones"), "Directory that holds the frozen networks.")
+    device: str = setting(AUTO, "cpu, cuda or cuda:1; auto takes cuda where there is one.")
+    max_items: int = setting(256, "Texts of one request.", low=1)
+    max_text_bytes: int = setting(16 << 10, "Bytes of one text.", low=1)
+    max_batch_tokens: int = setting(2048, "Tokens that are computed together.", low=1)
+    pass_tokens: int = setting(
+        24, "Padding that is worth one more pass over the network; thousands on a GPU.", low=0
+    )
+
+
+def make(given: Settings) -> EncoderService:
+    """The service with these settings."""
+    torch.set_num_threads(given.num_threads)
+    limits = Limits(
+        max_items=given.max_items,
+        max_text_bytes=given.max_text_bytes,
+        max_batch_tokens=given.max_batch_tokens,
+        pass_tokens=given.pass_tokens,
+    )
+    return EncoderService(NAME, given, TextFactory(given.backbones_dir, limits, _device(given.device)))
+
+
+def _device(name: str) -> torch.device:
+    """The device to compute on; one that is not there is refused."""
+    cuda = torch.cuda.is_available()
+    try:
+        device = torch.device(("cuda" if cuda else "cpu") if name == AUTO else name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise SettingsInvalid(f"device: {name!r} is none of auto, cpu, cuda, cuda:N")
+    if device.type == "cuda" and (not cuda or (device.index or 0) >= torch.cuda.device_count()):
+        raise SettingsInvalid(f"device: {name} is not there; {torch.cuda.device_count()} CUDA devices are")
+    return device
+
+
+def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Serve with the settings of the process; its exit code."""
+    return server.run(NAME, Settings, make, argv, environ)
