@@ -1,0 +1,1 @@
+"""Measures what serving costs, beside bare computation, plain gRPC and other servers."""

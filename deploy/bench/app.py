@@ -1,0 +1,155 @@
+"""The `bench` commands: measuring, and writing the page about what was measured."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from deploy import backbones, bundles
+from deploy.bench import cases, fleet, machine, plot, report, rounds, samples, workloads
+from deploy.bench.cases import Choice
+from deploy.bench.fleet import Fleet, Places
+from deploy.bench.samples import Record
+from deploy.stack import until_interrupted
+
+app = typer.Typer(help="Measure what serving costs.", no_args_is_help=True)
+
+RECORD_FILE, PAGE_FILE = "serving.json", "serving.md"
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a run leaves what it found."""
+
+    directory: Path
+
+    @property
+    def record(self) -> Path:
+        """All samples."""
+        return self.directory / RECORD_FILE
+
+    def write_page(self, record: Record) -> None:
+        """The page, and its picture where the text encoder was measured."""
+        (self.directory / PAGE_FILE).write_text(report.page(record))
+        if record.cells(cases.TEXT):
+            (self.directory / report.EFFICIENCY_PLOT).write_text(plot.efficiency_svg(record))
+
+
+@app.callback()
+def root() -> None:
+    """Measure what serving costs."""
+
+
+@app.command()
+def serving(
+    num_rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds; figures are medians.")] = 7,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time of each measurement.")] = 3.0,
+    only: Annotated[str, typer.Option(help="Groups to measure.")] = ",".join(cases.GROUPS),
+    peers: Annotated[str, typer.Option(help="Other servers to compare; empty: none.")] = ",".join(
+        cases.PEERS
+    ),
+    window_ms: Annotated[float, typer.Option(min=0, help="Time a batch may wait, everywhere.")] = 5.0,
+    max_batch: Annotated[int, typer.Option(min=1, help="Sentences of a batch, bare and peers'.")] = 32,
+    out: Annotated[Path, typer.Option(help="Directory of the page and the samples.")] = Path(
+        "docs/benchmarks"
+    ),
+    data_dir: Annotated[Path, typer.Option(help="Backbones, environments of peers, logs.")] = Path("var"),
+    resume: Annotated[bool, typer.Option("--resume", help="Add what the record in --out lacks.")] = False,
+) -> None:
+    """Measure the serving runtime beside bare computation, plain gRPC and other servers.
+
+    Every round is kept; after an interruption, --resume goes on.
+
+    Example: python -m deploy bench serving --rounds 2 --seconds 1 --only text,empty --peers mosec
+    """
+    choice = Choice(
+        groups=_named(only, cases.GROUPS, "--only"),
+        peers=_named(peers, cases.PEERS, "--peers"),
+        seconds=seconds,
+        max_batch=max_batch,
+    )
+    files = Files(out)
+    record = _record(choice, window_ms, files.record, resume=resume)
+    places = _places(data_dir.absolute(), choice)
+    record.run |= {"peers": fleet.peer_versions(places.venvs, choice.peers)} if choice.peers else {}
+    console = Console(stderr=True)
+    if not _measured(Fleet(choice, places, window_ms), record, num_rounds, files, console):
+        console.print("interrupted; what was measured is kept, --resume goes on")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    console.print(f"{files.directory / PAGE_FILE} is written")
+
+
+@app.command(name="page")
+def write_page(
+    out: Annotated[Path, typer.Option(help="Directory of the samples.")] = Path("docs/benchmarks"),
+) -> None:
+    """Write the page anew from the samples that are there.
+
+    Example: python -m deploy bench page --out docs/benchmarks
+    """
+    files = Files(out)
+    files.write_page(samples.load(files.record))
+    typer.echo(out / PAGE_FILE)
+
+
+def _named(text: str, known: Sequence[str], flag: str) -> tuple[str, ...]:
+    wanted = tuple(part.strip() for part in text.split(",") if part.strip())
+    if unknown := [name for name in wanted if name not in known]:
+        raise typer.BadParameter(f"{flag}: {', '.join(unknown)} is none of {', '.join(known)}")
+    return wanted
+
+
+def _record(choice: Choice, window_ms: float, path: Path, *, resume: bool) -> Record:
+    """The record that samples go to: a new one, or the one that is there."""
+    plan: dict[str, Any] = {
+        "commit": machine.commit(),
+        "seconds": choice.seconds,
+        "window_ms": window_ms,
+        "max_batch": choice.max_batch,
+        "seed": workloads.SEED,
+        "cells": {group: list(cells) for group, cells in cases.CELLS.items()},
+        "machine": machine.facts(),
+    }
+    record = samples.resumed(path, plan) if resume else Record(plan=plan)
+    command = shlex.join(["python", "-m", "deploy", *sys.argv[1:]])
+    record.run.setdefault("command", command)
+    record.run.setdefault("date", datetime.now(UTC).isoformat(timespec="minutes"))
+    record.run.setdefault("load_before", machine.load())
+    return record
+
+
+def _places(data_dir: Path, choice: Choice) -> Places:
+    """The directories of a run, with the model in them where it is needed."""
+    places = Places(
+        bundle=data_dir / "bench" / "bundles" / bundles.PresetName.SMALL,
+        backbones=data_dir / "backbones",
+        venvs=data_dir / "venvs",
+        work=data_dir / "bench" / "logs",
+    )
+    if cases.TEXT in choice.groups:
+        backbones.ensure(backbones.MINILM, places.backbones)
+        if not places.bundle.is_dir():
+            preset = bundles.PRESETS[bundles.PresetName.SMALL]
+            bundles.init_bundle(preset, places.bundle, name=places.bundle.name, seed=workloads.SEED)
+    return places
+
+
+def _measured(processes: Fleet, record: Record, num_rounds: int, files: Files, console: Console) -> bool:
+    """Measure and write the page; False when interrupted."""
+    with until_interrupted(), processes as running, Progress(console=console) as progress:
+        rounds.measure(running, record, num_rounds, files.record, progress)
+        record.run["load_after"] = machine.load()
+        samples.save(record, files.record)
+        files.write_page(record)
+        return True
+    return False
