@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from deploy import backbones
 from deploy.demo import calls
-from deploy.stack import Member, Stack, free_port
+from deploy.stack import Stack, free_port
 from tests.contract import pages
 from tests.contract.tree import BIN, ROOT, copied, own_files, packages, project, run
 from xscene.services import SERVICES
@@ -76,9 +77,9 @@ def missing_targets(text: str) -> set[str]:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Every service that exists, on free ports, with the demo's bundle."""
     folder = tmp_path_factory.mktemp("stack")
-    calls.ensure_bundle(folder / "bundles")
-    flags = ("--bundles-dir", str(folder / "bundles"), "--allow-untrained", "true", "--metrics-port", "0")
-    with Stack([Member("fusion", free_port(), flags)], folder / "logs") as running:
+    backbones.ensure("minilm-l6-v2", ROOT / backbones.CACHE_DIR)
+    ports = {name: free_port() for name in SERVICES}
+    with calls.whole_stack(folder, ROOT / backbones.CACHE_DIR, ports, "--metrics-port", "0") as running:
         yield running
 
 
