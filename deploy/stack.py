@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from xscene.client import health
 from xscene.client.connection import Connection
-from xscene.errors import NotReady
+from xscene.errors import NotReady, SettingsInvalid
 from xscene.services import SERVICES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +53,8 @@ class Stack:
         self._log_dir.mkdir(parents=True, exist_ok=True)
         try:
             for member in self.members:
+                _require_free(member)
+            for member in self.members:
                 self._start(member)
             self._wait_ready()
         except BaseException:
@@ -79,6 +82,8 @@ class Stack:
                 if time.monotonic() > until:
                     raise NotReady(f"{member.name} was not ready within {READY_TIMEOUT_S:.0f} s")
                 time.sleep(0.1)
+        # What answered may be another process, which took the port before a service of ours could.
+        self.check_alive()
 
     def check_alive(self) -> None:
         """Raise when a service has ended by itself, with the end of its log."""
@@ -115,6 +120,19 @@ class Stack:
             log = os.path.relpath(self.log_file(member.name))
             table.add_row(member.name, member.address, shown, state, log)
         return table
+
+
+def _require_free(member: Member) -> None:
+    """Refuses a port that another process uses, which would be taken for the service."""
+    with socket.socket() as probe:
+        # Connections that were closed a moment ago do not keep a port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", member.port))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            reason = "another process uses it" if taken else error.strerror
+            raise SettingsInvalid(f"{member.name}: port {member.port}: {reason}") from None
 
 
 def free_port() -> int:

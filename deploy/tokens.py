@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import secrets
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +23,7 @@ from xscene.serving.security import parse_tokens
 
 app = typer.Typer(help="Make bearer tokens.", no_args_is_help=True)
 TOKEN_BYTES = 32
+PRIVATE = 0o600
 
 
 class RoleName(StrEnum):
@@ -49,23 +55,48 @@ def add(
     digest = hashlib.sha256(token.encode()).hexdigest()
     entry = {"sha256": digest, "tenant": tenant, "role": role.value, "expires": expires}
     try:
-        entries = json.loads(file.read_text()) if file.exists() else []
-        if not isinstance(entries, list):
-            raise SettingsInvalid("the file must hold a list")
-        text = json.dumps([*entries, entry], indent=2) + "\n"
-        parse_tokens(text)
-        _replace(file, text)
+        _append(file.resolve(), entry)
     except (OSError, ValueError, TypeError, SettingsInvalid) as error:
         typer.echo(f"{file}: {error}", err=True)
         raise typer.Exit(1) from None
     typer.echo(token)
 
 
-def _replace(file: Path, text: str) -> None:
-    """Write a file as a whole, readable by its owner only."""
-    staging = file.with_name(f".{file.name}.tmp")
-    with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    staging.replace(file)
+def _append(table: Path, entry: dict[str, str | None]) -> None:
+    """Add an entry to a table, one process at a time."""
+    with _locked(table.with_name(f".{table.name}.lock")):
+        entries = json.loads(table.read_text()) if table.exists() else []
+        if not isinstance(entries, list):
+            raise SettingsInvalid("the file must hold a list")
+        text = json.dumps([*entries, entry], indent=2) + "\n"
+        parse_tokens(text)
+        _replace(table, text)
+
+
+@contextmanager
+def _locked(lock: Path) -> Iterator[None]:
+    """Wait until no other process holds the lock; the file stays, the lock ends with the process."""
+    held = os.open(lock, os.O_RDWR | os.O_CREAT, PRIVATE)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
+
+
+def _replace(table: Path, text: str) -> None:
+    """Write a table as a whole, with the owner and the mode it had; a new one only its owner may read."""
+    descriptor, staging = tempfile.mkstemp(prefix=f".{table.name}.", dir=table.parent)
+    try:
+        with os.fdopen(descriptor, "w") as out:
+            if table.exists():
+                had = table.stat()
+                os.fchown(descriptor, had.st_uid, had.st_gid)
+                os.fchmod(descriptor, stat.S_IMODE(had.st_mode))
+            out.write(text)
+            out.flush()
+            os.fsync(descriptor)
+        Path(staging).replace(table)
+    except BaseException:
+        Path(staging).unlink(missing_ok=True)
+        raise

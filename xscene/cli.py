@@ -31,6 +31,7 @@ def doctor(
         str, typer.Option(help="Host of services that are named without an address.")
     ] = "localhost",
     token: Annotated[str, typer.Option(envvar="XSCENE_CLIENT_TOKEN", help="Bearer token.")] = "",
+    tls: Annotated[bool, typer.Option("--tls", help="Use TLS with the system's authorities.")] = False,
     ca_cert: Annotated[Path | None, typer.Option(help="PEM file of the authority; turns TLS on.")] = None,
     client_cert: Annotated[Path | None, typer.Option(help="PEM file to show to the server.")] = None,
     client_key: Annotated[Path | None, typer.Option(help="PEM file of its key.")] = None,
@@ -44,7 +45,12 @@ def doctor(
     all_ready = True
     for name, address in _addresses(services or list(SERVICES), host):
         connection = Connection(
-            address=address, token=token, ca_cert=ca_cert, client_cert=client_cert, client_key=client_key
+            address=address,
+            token=token,
+            tls=tls,
+            ca_cert=ca_cert,
+            client_cert=client_cert,
+            client_key=client_key,
         )
         found = health.check(connection, timeout_s=timeout_s)
         all_ready &= found.ready

@@ -36,7 +36,7 @@ class GarblingTrainer(TwinTrainer):
 
     async def WatchRun(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self.offsets_asked.append(request.offset)
-        yield trainer_pb2.WatchRunResponse(offset=0, time={"seconds": 1}, state=99)
+        yield trainer_pb2.WatchRunResponse(offset=0, time={"seconds": 1}, state=0)
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ async def test_an_answer_that_cannot_be_right_is_no_fault_of_the_caller(
     assert caught.value.message == "the answer of GetRun is not valid: run.config: missing"
     with pytest.raises(errors.XSceneError, match=r"answer of ListRuns is not valid: runs\[0\].config: missi"):
         list(client.runs())
-    with pytest.raises(errors.XSceneError, match="answer of WatchRun is not valid: state: 99") as caught:
+    with pytest.raises(errors.XSceneError, match="answer of WatchRun is not valid: state: unset") as caught:
         list(client.watch_run("a"))
     assert caught.value.status == "INTERNAL"
     assert twin.offsets_asked == [0]

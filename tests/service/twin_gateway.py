@@ -128,9 +128,8 @@ class TwinGateway(Service, scene_pb2_grpc.SceneServiceServicer):
 
     async def DeleteScene(self, request: Any, context: Any) -> Any:
         scene_id = codec.decode_delete_scene_request(request, codec.Limits())
-        scene = self._scene(scene_id)
-        del self.records[scene_id]
-        return codec.encode_delete_scene_response(scene.num_objects)
+        record = self.records.pop(scene_id, None)
+        return codec.encode_delete_scene_response(0 if record is None else len(record.objects))
 
     async def SearchScenes(self, request: Any, context: Any) -> Any:
         query = codec.decode_search_scenes_request(request, codec.Limits())
@@ -172,7 +171,7 @@ class TwinGateway(Service, scene_pb2_grpc.SceneServiceServicer):
             if isinstance(part, LocalizeOptions):
                 continue
             beliefs = (SceneBelief(scene_id="a", place_id="a", probability=0.75),)
-            belief = Belief(observation=number, beliefs=beliefs, unknown_probability=0.25)
+            belief = Belief(observation=number, beliefs=beliefs, unknown_probability=0.25, model=MODEL)
             yield codec.encode_localize_response(belief)
             number += 1
 

@@ -73,7 +73,7 @@ class TwinTrainer(Service, trainer_pb2_grpc.TrainerServiceServicer):
 
     async def CreateRun(self, request: Any, context: Any) -> Any:
         self._fail_sometimes()
-        order = codec.decode_create_run_request(request, codec.TrainingLimits())
+        order = codec.decode_create_run_request(request, codec.Limits())
         created_at = NOW + timedelta(minutes=len(self.runs))
         made = Run(
             run_id=order.run_id,
@@ -92,7 +92,7 @@ class TwinTrainer(Service, trainer_pb2_grpc.TrainerServiceServicer):
         return codec.encode_get_run_response(self._run(codec.decode_get_run_request(request)))
 
     async def ListRuns(self, request: Any, context: Any) -> Any:
-        listing = codec.decode_list_runs_request(request, codec.TrainingLimits())
+        listing = codec.decode_list_runs_request(request, codec.Limits())
         runs = [run for run in reversed(self.runs.values()) if run.state in (listing.states or RunState)]
         first = int(listing.page_token or 0)
         end = first + (listing.page_size or PAGE_SIZE)

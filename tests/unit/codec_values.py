@@ -13,7 +13,10 @@ WIDTH = 3
 letters = st.characters(codec="utf-8", exclude_categories=["Cc"])
 names = st.text(letters, min_size=1, max_size=8)
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
-several_texts = st.lists(words.filter(str.strip), max_size=2).map(tuple)
+sentences = st.text(letters | st.sampled_from("\t\n\r"), max_size=20).filter(
+    lambda text: any(letter.isprintable() and not letter.isspace() for letter in text)
+)
+several_texts = st.lists(sentences, max_size=2).map(tuple)
 several_names = st.lists(names, max_size=3, unique=True).map(tuple)
 singles = st.floats(width=32, allow_nan=False, allow_infinity=False)
 doubles = st.floats(-1e6, 1e6)
@@ -384,7 +387,12 @@ RESPONSES = {
     "search_objects": build(types.ObjectHits, hits=some(object_hits), report=reports),
     "match_objects": matches,
     "localize": build(
-        types.Belief, observation=longs, beliefs=some(beliefs), unknown_probability=singles, degraded=degraded
+        types.Belief,
+        observation=longs,
+        beliefs=some(beliefs),
+        unknown_probability=singles,
+        model=models,
+        degraded=degraded,
     ),
     "embed": build(
         types.EmbedResult,

@@ -118,7 +118,14 @@ BAD = [
     # Texts
     (asked({"texts": ["a", ""]}), "content.texts[1]", "empty"),
     (asked({"texts": [" \n\t"]}), "content.texts[0]", "blank"),
-    (asked({"texts": ["a\0b"]}), "content.texts[0]", "NUL character at 1"),
+    (asked({"texts": ["a\0b"]}), "content.texts[0]", "control character '\\x00' at 1"),
+    (asked({"texts": ["\t\n\r", "a\x1b[2J"]}), "content.texts[0]", "blank"),
+    (
+        asked({"texts": ["one\ttwo\r\nthree", "a\x1b[2J"]}),
+        "content.texts[1]",
+        "control character '\\x1b' at 1",
+    ),
+    (asked({"texts": ["\u200b \u200e"]}), "content.texts[0]", "blank"),
     # Content
     (asked({}), "content", "empty, needs at least one modality"),
     (asked({"images": [{}]}), "content.images[0].picture", "missing"),

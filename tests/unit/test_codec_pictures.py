@@ -15,6 +15,7 @@ from xscene.v1 import content_pb2, sensors_pb2
 JPEG, PNG, WEBP = b"\xff\xd8\xff\xe0 jpeg", b"\x89PNG\r\n\x1a\n png", b"RIFF\4\0\0\0WEBP"
 DEPTHS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "mono16": 2}
 K = [500.0, 0, 320, 0, 510, 240, 0, 0, 1]
+P = [400.0, 0, 300, 0, 0, 410, 200, 0, 0, 0, 1, 0]
 
 
 def compressed(data=JPEG, declared="", **changes):
@@ -132,6 +133,12 @@ def test_encoded_pictures_stay_encoded(data, declared, found):
         (calibrated(r=[1.0]), "calibration.r", "1 numbers"),
         (calibrated(d=[0.0] * 4), "calibration.d", "4 numbers, needs 0, 5 or 8"),
         (calibrated(d=[0, 0, 0, 0, float("inf")]), "calibration.d[4]", "inf"),
+        (calibrated(d=[0.1, 0, 0, 0, 0]), "calibration.d", "not zero; rectify the picture, then leave d out"),
+        (calibrated(d=[0] * 7 + [1e-9], p=[0] * 12), "calibration.d", "not zero"),
+        (calibrated(p=[*P[:3], -40, *P[4:]]), "calibration.p[3]", "-40, needs 0; the camera's place"),
+        (calibrated(p=[*P[:7], 0.5, *P[8:]]), "calibration.p[7]", "0.5, needs 0"),
+        (calibrated(p=[*P[:11], 1]), "calibration.p[11]", "1, needs 0"),
+        (calibrated(p=[-1, *P[1:]], k=[]), "calibration.p", "fx is -1"),
         (calibrated(distortion_model="equidistant"), "calibration.distortion_model", "'equidistant'"),
         (posed(w=float("nan")), "camera_to_world.orientation.w", "nan"),
         (posed(x=float("inf"), w=1), "camera_to_world.orientation.x", "inf"),
@@ -162,10 +169,11 @@ def test_a_picture_past_a_limit_names_limit_and_value(message, limits, words):
     assert words in str(error)
 
 
-def test_the_camera_of_an_undistorted_picture_is_p_where_given():
-    p = [400.0, 0, 300, -40, 0, 410, 200, 0, 0, 0, 1, 0]
-    distorted = {"d": [0.1, 0, 0, 0, 0], "distortion_model": "plumb_bob", "r": np.eye(3).ravel().tolist()}
-    image = decode(calibrated(p=p, **distorted))
+@pytest.mark.parametrize("k", [K, []])
+def test_the_camera_of_a_rectified_picture_is_that_of_p_alone(k):
+    turn = [0.0, -1, 0, 1, 0, 0, 0, 0, 1]
+    raw_camera = {"k": k, "d": [0.1, 0, 0, 0, 0], "distortion_model": "plumb_bob", "r": turn}
+    image = decode(calibrated(p=P, **raw_camera))
     assert image.intrinsics == Intrinsics(fx=400, fy=410, cx=300, cy=200, width=640, height=480)
 
 

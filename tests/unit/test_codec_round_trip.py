@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from tests.unit import codec_values as values
 from tests.unit import training_values
 from xscene import codec, types
-from xscene.codec import TrainingLimits
+from xscene.codec import Limits
 from xscene.errors import InvalidInput
 from xscene.v1 import fusion_pb2, scene_pb2, trainer_pb2
 
-LIMITS = TrainingLimits()
+LIMITS = Limits()
 REQUESTS = values.REQUESTS | training_values.REQUESTS
 RESPONSES = values.RESPONSES | training_values.RESPONSES
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from tests.unit import training_values as values
 from xscene import codec, types
-from xscene.codec import TrainingLimits
+from xscene.codec import Limits
 from xscene.errors import InvalidInput, LimitExceeded, SettingsInvalid
 from xscene.v1 import trainer_pb2
 
@@ -70,7 +70,7 @@ BAD = [
 def test_every_fault_of_an_order_is_named_by_its_field(call, field, description):
     decode, request = call
     with pytest.raises(InvalidInput) as caught:
-        decode(request, TrainingLimits())
+        decode(request, Limits())
     (violation,) = caught.value.violations
     assert violation.field == field
     assert violation.description.startswith(description)
@@ -101,28 +101,28 @@ PAST_LIMITS = [
 def test_every_limit_names_field_value_and_limit(call, limits, message):
     decode, request = call
     with pytest.raises(LimitExceeded) as caught:
-        decode(request, TrainingLimits(**limits))
+        decode(request, Limits(**limits))
     assert str(caught.value) == message
 
 
 def test_what_is_at_its_limit_is_accepted():
     decode, request = created(datasets=["a", "b"], overrides={"a": {"b": [1]}})
     size = request.config.overrides.ByteSize()
-    limits = TrainingLimits(max_datasets=2, max_override_depth=3, max_override_bytes=size, max_name_bytes=5)
+    limits = Limits(max_datasets=2, max_override_depth=3, max_override_bytes=size, max_name_bytes=5)
     assert decode(request, limits).config.overrides == {"a": {"b": [1]}}
     decode, request = overridden(**nested(8))
-    assert decode(request, TrainingLimits()).config.overrides == nested(8)
+    assert decode(request, Limits()).config.overrides == nested(8)
 
 
 def test_a_run_without_a_config_is_refused():
     with pytest.raises(InvalidInput, match="config: missing"):
-        codec.decode_create_run_request(trainer_pb2.CreateRunRequest(run_id="a"), TrainingLimits())
+        codec.decode_create_run_request(trainer_pb2.CreateRunRequest(run_id="a"), Limits())
 
 
 @pytest.mark.parametrize("name", ["max_datasets", "max_override_bytes", "max_override_depth", "max_points"])
 def test_a_limit_below_one_is_refused(name):
     with pytest.raises(SettingsInvalid, match=f"{name}: 0, needs at least 1"):
-        TrainingLimits(**{name: 0})
+        Limits(**{name: 0})
 
 
 @pytest.mark.parametrize("call", ["get_run", "watch_run", "cancel_run", "publish_bundle"])
@@ -159,7 +159,7 @@ def test_whole_numbers_stay_whole_as_far_as_doubles_go():
     given_numbers = {"epochs": 3, "least": -largest, "lr": 0.5, "huge": 2.0**53, "vast": 1e300, "on": True}
     config = types.RunConfig(recipe="scene", overrides=given_numbers)
     message = codec.encode_create_run_request(types.RunOrder(run_id="a", config=config))
-    found = codec.decode_create_run_request(message, TrainingLimits()).config.overrides
+    found = codec.decode_create_run_request(message, Limits()).config.overrides
     assert found == given_numbers
     assert {key: type(value) for key, value in found.items()} == {
         "epochs": int,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -13,9 +12,9 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from xscene.client import methods
-from xscene.client.connection import AsyncOutgoing, Connection, cause
+from xscene.client.connection import RETRIED, Connection, raised
 from xscene.client.methods import Method
-from xscene.errors import NotReady
+from xscene.client.threaded import Feed, ThreadedCall
 from xscene.types import (
     Belief,
     EmbedResult,
@@ -82,27 +81,25 @@ class _AsyncClient:
 
     async def _ask(self, method: Method[Q, A], question: Q, timeout_s: float | None) -> A:
         """One question, one answer."""
-        return await self._answer(method, method.question(question), timeout_s or self._connection.timeout_s)
+        return await self._answer(method, method.question(question), self._connection.deadline_s(timeout_s))
 
     async def _answer(self, method: Method[Any, A], request: Any, timeout_s: float) -> A:
         call = getattr(self._stub, method.name)
         try:
             answer = await call(request, timeout=timeout_s, metadata=self._connection.metadata)
-        except (grpc.RpcError, asyncio.CancelledError) as error:
-            raise cause(request, error) from None
+        except grpc.RpcError as error:
+            raise raised(error) from None
         return method.answer(answer)
 
-    async def _stream(
-        self, method: Method[Any, A], request: Any, timeout_s: float | None
-    ) -> AsyncGenerator[A, None]:
-        """Answers as they come; leaving the iteration cancels the call."""
+    async def _stream(self, method: Method[Any, A], request: Any) -> AsyncGenerator[A, None]:
+        """Answers as they come, without a deadline; leaving the iteration cancels the call."""
         call = getattr(self._stub, method.name)
-        answers = call(request, timeout=timeout_s, metadata=self._connection.metadata)
+        answers = call(request, metadata=self._connection.metadata)
         try:
             async for answer in answers:
                 yield method.answer(answer)
-        except (grpc.RpcError, asyncio.CancelledError) as error:
-            raise cause(request, error) from None
+        except grpc.RpcError as error:
+            raise raised(error) from None
         finally:
             answers.cancel()
 
@@ -121,14 +118,14 @@ class _AsyncClient:
         waits = self._connection.backoffs_s()
         while True:
             try:
-                stream = self._stream(method, method.question((name, offset)), None)
+                stream = self._stream(method, method.question((name, offset)))
                 async with aclosing(stream) as events:
                     async for event in events:
                         offset = event.offset + 1
                         waits = self._connection.backoffs_s()
                         yield event
                 return
-            except NotReady:
+            except RETRIED:
                 wait_s = next(waits, None)
                 if wait_s is None:
                     raise
@@ -140,22 +137,30 @@ class AsyncSceneClient(_AsyncClient):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, scene_pb2_grpc.SceneServiceStub)
+        self._calls: set[ThreadedCall] = set()
+
+    async def close(self) -> None:
+        """Close the connection; calls that are going on are cancelled."""
+        for call in tuple(self._calls):
+            call.client.close()
+        await super().close()
+
+    @contextmanager
+    def _threaded(self) -> Iterator[ThreadedCall]:
+        with ThreadedCall(self._connection) as call:
+            self._calls.add(call)
+            try:
+                yield call
+            finally:
+                self._calls.discard(call)
 
     async def ingest(self, record: SceneRecord, *, timeout_s: float | None = None) -> IngestOutcome:
-        """Store a scene; tried again from the start while the server is away, as a repeat changes nothing."""
-        until = time.monotonic() + (timeout_s or self._connection.timeout_s)
-        waits = self._connection.backoffs_s()
-        while True:
-            try:
-                messages = AsyncOutgoing(methods.INGEST_SCENE.questions(record))
-                return await self._answer(
-                    methods.INGEST_SCENE, messages, max(until - time.monotonic(), 0.001)
-                )
-            except NotReady:
-                wait_s = next(waits, None)
-                if wait_s is None or time.monotonic() + wait_s >= until:
-                    raise
-                await asyncio.sleep(wait_s)
+        """Store a scene; tried again from the start while the server is away, as a repeat changes nothing.
+
+        A scene without `captured_at` is captured now.
+        """
+        with self._threaded() as call:
+            return await call.run(call.client.ingest, record, timeout_s=timeout_s)
 
     async def scene(self, scene_id: str, *, timeout_s: float | None = None) -> Scene:
         """One stored scene."""
@@ -175,7 +180,7 @@ class AsyncSceneClient(_AsyncClient):
                 yield scene
 
     async def delete(self, scene_id: str, *, timeout_s: float | None = None) -> int:
-        """Delete a scene; how many objects went with it."""
+        """Delete a scene; how many objects went with it, 0 where it was not there."""
         return await self._ask(methods.DELETE_SCENE, scene_id, timeout_s)
 
     async def search_scenes(self, query: SceneQuery, *, timeout_s: float | None = None) -> SceneHits:
@@ -190,17 +195,22 @@ class AsyncSceneClient(_AsyncClient):
         """Which objects of one scene are which of another."""
         return await self._ask(methods.MATCH_OBJECTS, query, timeout_s)
 
-    def localize(
+    async def localize(
         self,
         parts: Iterable[LocalizeOptions | SceneContent] | AsyncIterable[LocalizeOptions | SceneContent],
         *,
         timeout_s: float | None = None,
     ) -> AsyncIterator[Belief]:
-        """A belief for each observation; options, if any, come first."""
-        if isinstance(parts, AsyncIterable):
-            return self._stream(methods.LOCALIZE, AsyncOutgoing(_encoded(parts)), timeout_s)
-        requests = AsyncOutgoing(map(methods.LOCALIZE.question, parts))
-        return self._stream(methods.LOCALIZE, requests, timeout_s)
+        """A belief for each observation; options, if any, come first.
+
+        Parts of a plain iterable are taken on another thread, so that waiting for one blocks nothing here.
+        """
+        with ExitStack() as stack:
+            call = stack.enter_context(self._threaded())
+            taken = stack.enter_context(Feed(parts)) if isinstance(parts, AsyncIterable) else parts
+            beliefs = call.client.localize(taken, timeout_s=timeout_s)
+            while (belief := await call.run(next, beliefs, None)) is not None:
+                yield belief
 
     async def embed(
         self, content: SceneContent | ObjectContent, *, timeout_s: float | None = None
@@ -284,8 +294,3 @@ class AsyncTrainerClient(_AsyncClient):
         """Make a bundle of a run's best checkpoint and have the services load it."""
         order = PublishOrder(run_id=run_id, bundle=bundle)
         return await self._ask(methods.PUBLISH_BUNDLE, order, timeout_s)
-
-
-async def _encoded(parts: AsyncIterable[LocalizeOptions | SceneContent]) -> AsyncIterator[Any]:
-    async for part in parts:
-        yield methods.LOCALIZE.question(part)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,24 @@ from typing import Any
 import grpc
 
 from xscene.codec import status
-from xscene.errors import InvalidInput, NotReady, XSceneError
+from xscene.errors import Cancelled, InvalidInput, NotReady, XSceneError
 
 DEFAULT_TIMEOUT_S = 60.0
+# A longer wait is meant as none, and past some length the clocks of gRPC overflow.
+MAX_TIMEOUT_S = 365 * 86400.0
+# gRPC shortens a wait by chance, and one that comes down to nothing never ends.
+MIN_BACKOFF_S = 0.01
+MAX_ATTEMPTS = 5
+MAX_MESSAGE_BYTES = (1 << 31) - 1
+# What a call that may be repeated is tried again after. A server that goes away cancels calls which have
+# reached it and not begun.
+RETRIED = (NotReady, Cancelled)
 # gRPC keeps too little of a stream to send it again; the clients do that themselves.
 OWN_RETRIES = [
     {"service": "xscene.v1.SceneService", "method": "IngestScene"},
     {"service": "xscene.v1.SceneService", "method": "WatchReindex"},
     {"service": "xscene.v1.TrainerService", "method": "WatchRun"},
 ]
-# What grpc.aio may put in place of the server's status, when a message was on its way as the server ended
-# the call.
-_STATUS_LOST = "Internal error from Core"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +59,20 @@ class Connection:
             raise InvalidInput.at("address", "is empty")
         if (self.client_cert is None) != (self.client_key is None):
             raise InvalidInput.at("client_cert, client_key", "go together; one of them is not set")
-        if self.timeout_s <= 0:
-            raise InvalidInput.at("timeout_s", f"{self.timeout_s} s, it must be above 0")
-        if not 1 <= self.max_attempts <= 5:
-            raise InvalidInput.at("max_attempts", f"{self.max_attempts}, gRPC allows 1 to 5")
+        self._check_numbers()
         if self.token and not self.secure and not self.allow_plaintext_token and not self._is_local():
             raise InvalidInput.at("token", "would travel in clear text; use TLS or allow_plaintext_token")
+
+    def _check_numbers(self) -> None:
+        require_timeout(self.timeout_s)
+        for name, most in (("max_attempts", MAX_ATTEMPTS), ("max_message_bytes", MAX_MESSAGE_BYTES)):
+            count = getattr(self, name)
+            if not isinstance(count, int) or not 1 <= count <= most:
+                raise InvalidInput.at(name, f"{count}, gRPC allows 1 to {most}")
+        for name in ("initial_backoff_s", "max_backoff_s"):
+            wait_s = getattr(self, name)
+            if not MIN_BACKOFF_S <= wait_s <= MAX_TIMEOUT_S:
+                raise InvalidInput.at(name, f"{wait_s} s, needs {MIN_BACKOFF_S} to {MAX_TIMEOUT_S:.0f}")
 
     @property
     def secure(self) -> bool:
@@ -74,7 +87,9 @@ class Connection:
     def credentials(self) -> grpc.ChannelCredentials:
         """TLS with the given files, else with the system's authorities."""
         return grpc.ssl_channel_credentials(
-            _bytes(self.ca_cert), _bytes(self.client_key), _bytes(self.client_cert)
+            _bytes(self.ca_cert, "ca_cert"),
+            _bytes(self.client_key, "client_key"),
+            _bytes(self.client_cert, "client_cert"),
         )
 
     def channel(self) -> grpc.Channel:
@@ -93,11 +108,10 @@ class Connection:
         """Limits, and the policy that calls to a server which is away are tried again."""
         policy = {
             "maxAttempts": self.max_attempts,
-            "initialBackoff": f"{self.initial_backoff_s}s",
-            "maxBackoff": f"{self.max_backoff_s}s",
+            "initialBackoff": f"{self.initial_backoff_s:.9f}s",
+            "maxBackoff": f"{self.max_backoff_s:.9f}s",
             "backoffMultiplier": 2,
-            # A server that goes away cancels calls which have reached it but not begun.
-            "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+            "retryableStatusCodes": [error.status for error in RETRIED],
         }
         methods: list[dict[str, Any]] = [{"name": OWN_RETRIES}]
         if self.max_attempts > 1:
@@ -108,6 +122,10 @@ class Connection:
             ("grpc.max_send_message_length", self.max_message_bytes),
             ("grpc.max_receive_message_length", self.max_message_bytes),
         ]
+
+    def deadline_s(self, timeout_s: float | None) -> float:
+        """Seconds that a call may take: its own, else those of the connection."""
+        return self.timeout_s if timeout_s is None else require_timeout(timeout_s)
 
     def backoffs_s(self) -> Iterator[float]:
         """Waits between attempts that a client makes itself: gRPC does not try streams again."""
@@ -124,6 +142,15 @@ class Connection:
             return ipaddress.ip_address(host).is_loopback
         except ValueError:
             return False
+
+
+def require_timeout(timeout_s: float) -> float:
+    """Refuses a time that a call cannot take."""
+    if not 0 < timeout_s <= MAX_TIMEOUT_S:
+        raise InvalidInput.at(
+            "timeout_s", f"{timeout_s} s, needs more than 0 and at most {MAX_TIMEOUT_S:.0f}"
+        )
+    return timeout_s
 
 
 class Outgoing:
@@ -149,26 +176,6 @@ class Outgoing:
             raise
 
 
-class AsyncOutgoing:
-    """As `Outgoing`, for asyncio; takes either kind of iterable."""
-
-    def __init__(self, messages: Iterable[Any] | AsyncIterable[Any]) -> None:
-        self._messages = messages
-        self.fault: Exception | None = None
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        try:
-            if isinstance(self._messages, AsyncIterable):
-                async for message in self._messages:
-                    yield message
-            else:
-                for message in self._messages:
-                    yield message
-        except Exception as fault:
-            self.fault = fault
-            raise
-
-
 def raised(error: grpc.RpcError) -> XSceneError:
     """The error that the server raised, as the same class."""
     # Every error of a call is also a grpc.Call; the type stubs leave that out.
@@ -177,19 +184,14 @@ def raised(error: grpc.RpcError) -> XSceneError:
     return status.decode(call.code().name, call.details() or "", trailers.get(status.TRAILER))
 
 
-def cause(request: Any, error: grpc.RpcError | asyncio.CancelledError) -> BaseException:
+def cause(request: Any, error: grpc.RpcError) -> Exception:
     """What the caller is told: a fault in its own stream before what gRPC made of it."""
-    fault = request.fault if isinstance(request, Outgoing | AsyncOutgoing) else None
-    if fault is not None:
-        return fault
-    # Without such a fault, the caller itself was cancelled.
-    if not isinstance(error, grpc.RpcError):
-        return error
-    found = raised(error)
-    if isinstance(request, AsyncOutgoing) and found.message == _STATUS_LOST:
-        return NotReady("the server ended the call before all was sent, and its reason was lost")
-    return found
+    fault = request.fault if isinstance(request, Outgoing) else None
+    return raised(error) if fault is None else fault
 
 
-def _bytes(path: Path | None) -> bytes | None:
-    return None if path is None else path.read_bytes()
+def _bytes(path: Path | None, field: str) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        raise InvalidInput.at(field, f"cannot be read: {error.strerror}") from None

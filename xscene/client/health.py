@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from xscene.client.connection import Connection
+from xscene.client.connection import Connection, require_timeout
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Health:
 
 def check(connection: Connection, *, timeout_s: float = 2.0) -> Health:
     """Ask once, without retries."""
+    require_timeout(timeout_s)
     started = time.monotonic()
     with replace(connection, max_attempts=1).channel() as channel:
         # The methods of a stub are set when it is made, which the type stubs leave out.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
 
 from xscene.client import methods
-from xscene.client.connection import Connection, Outgoing, cause
+from xscene.client.connection import RETRIED, Connection, Outgoing, cause, require_timeout
 from xscene.client.methods import Method
-from xscene.errors import NotReady
 from xscene.types import (
     Belief,
     EmbedResult,
@@ -67,6 +68,7 @@ class _Client:
         self._connection = connection
         self._channel = connection.channel()
         self._stub = make_stub(self._channel)
+        self._closed = threading.Event()
 
     def __enter__(self) -> Self:
         return self
@@ -76,11 +78,16 @@ class _Client:
 
     def close(self) -> None:
         """Close the connection; calls that are going on are cancelled."""
+        self._closed.set()
         self._channel.close()
+
+    def _wait(self, wait_s: float | None) -> bool:
+        """Wait for the next attempt; False when there is none: no wait is left, or the client was closed."""
+        return wait_s is not None and not self._closed.wait(wait_s)
 
     def _ask(self, method: Method[Q, A], question: Q, timeout_s: float | None) -> A:
         """One question, one answer."""
-        return self._answer(method, method.question(question), timeout_s or self._connection.timeout_s)
+        return self._answer(method, method.question(question), self._connection.deadline_s(timeout_s))
 
     def _answer(self, method: Method[Any, A], request: Any, timeout_s: float) -> A:
         call = getattr(self._stub, method.name)
@@ -91,7 +98,9 @@ class _Client:
         return method.answer(answer)
 
     def _stream(self, method: Method[Any, A], request: Any, timeout_s: float | None) -> Iterator[A]:
-        """Answers as they come; leaving the iteration cancels the call."""
+        """Answers as they come, for as long as it takes; leaving the iteration cancels the call."""
+        if timeout_s is not None:
+            require_timeout(timeout_s)
         call = getattr(self._stub, method.name)
         answers = call(request, timeout=timeout_s, metadata=self._connection.metadata)
         try:
@@ -122,11 +131,9 @@ class _Client:
                     waits = self._connection.backoffs_s()
                     yield event
                 return
-            except NotReady:
-                wait_s = next(waits, None)
-                if wait_s is None:
+            except RETRIED:
+                if not self._wait(next(waits, None)):
                     raise
-                time.sleep(wait_s)
 
 
 class SceneClient(_Client):
@@ -136,18 +143,22 @@ class SceneClient(_Client):
         super().__init__(connection, scene_pb2_grpc.SceneServiceStub)
 
     def ingest(self, record: SceneRecord, *, timeout_s: float | None = None) -> IngestOutcome:
-        """Store a scene; tried again from the start while the server is away, as a repeat changes nothing."""
-        until = time.monotonic() + (timeout_s or self._connection.timeout_s)
+        """Store a scene; tried again from the start while the server is away, as a repeat changes nothing.
+
+        A scene without `captured_at` is captured now.
+        """
+        until = time.monotonic() + self._connection.deadline_s(timeout_s)
+        # Filled in before the first attempt, so that a repeat carries the same revision.
+        record = replace(record, header=record.header.resolved(datetime.now(UTC)))
         waits = self._connection.backoffs_s()
         while True:
             try:
                 messages = Outgoing(methods.INGEST_SCENE.questions(record))
                 return self._answer(methods.INGEST_SCENE, messages, max(until - time.monotonic(), 0.001))
-            except NotReady:
+            except RETRIED:
                 wait_s = next(waits, None)
-                if wait_s is None or time.monotonic() + wait_s >= until:
+                if wait_s is None or time.monotonic() + wait_s >= until or not self._wait(wait_s):
                     raise
-                time.sleep(wait_s)
 
     def scene(self, scene_id: str, *, timeout_s: float | None = None) -> Scene:
         """One stored scene."""
@@ -166,7 +177,7 @@ class SceneClient(_Client):
             yield from page.scenes
 
     def delete(self, scene_id: str, *, timeout_s: float | None = None) -> int:
-        """Delete a scene; how many objects went with it."""
+        """Delete a scene; how many objects went with it, 0 where it was not there."""
         return self._ask(methods.DELETE_SCENE, scene_id, timeout_s)
 
     def search_scenes(self, query: SceneQuery, *, timeout_s: float | None = None) -> SceneHits:

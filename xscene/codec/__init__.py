@@ -89,7 +89,6 @@ from xscene.codec.search import (
     encode_search_scenes_response,
 )
 from xscene.codec.training import (
-    TrainingLimits,
     decode_cancel_run_request,
     decode_cancel_run_response,
     decode_create_run_request,
@@ -121,7 +120,6 @@ __all__ = [
     "IngestAssembler",
     "Limits",
     "SceneCollector",
-    "TrainingLimits",
     "decode_cancel_reindex_request",
     "decode_cancel_reindex_response",
     "decode_cancel_run_request",

@@ -28,6 +28,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MIN_S = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
 _MAX_S = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# The text encoder refuses the same, so that what is taken here is not refused there.
+_CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _MODEL_ID = re.compile(r"[0-9a-f]{64}")
 _REINDEX_ID = re.compile(r"[a-z0-9-]{1,64}")
 
@@ -46,6 +48,18 @@ class Vocabulary(Generic[E]):
             known = ", ".join(self._wire_names.values())
             raise InvalidInput.at(path, f"{number or 'unset'}, needs one of {known}")
         return member
+
+    def find(self, number: int, path: str, *, default: E | None = None) -> E | None:
+        """The word of an answer; None for a number that only a newer server knows."""
+        if number and number not in self._members:
+            return None
+        return self.decode(number, path, default=default)
+
+    def find_all(self, numbers: Iterable[int], path: str, field: str = "") -> tuple[E | None, ...]:
+        """The words of an answer, none of them twice; None where `find` gives it."""
+        found = tuple(self.find(number, f"{path}[{index}]{field}") for index, number in enumerate(numbers))
+        check_unique([index if word is None else word for index, word in enumerate(found)], path, field)
+        return found
 
     def decode_all(self, numbers: Iterable[int], path: str, field: str = "") -> tuple[E, ...]:
         """The words, none of them twice; `field` is the rest of each one's path."""
@@ -103,13 +117,18 @@ def check_unique(values: Collection[object], path: str, field: str = "") -> None
             raise InvalidInput.at(f"{path}[{index}]{field}", f"{value} is already at [{first[value]}]")
 
 
+def decode_run_state(number: int, path: str) -> types.RunState:
+    """How far long work of an answer has come; a state that only a newer server knows counts as running."""
+    return RUN_STATE.find(number, path) or types.RunState.RUNNING
+
+
 def decode_text(text: str, path: str, max_bytes: int) -> str:
-    """A sentence: not blank, without NUL, within the limit."""
+    """A sentence: within the limit, not blank, without control characters but tabs and line breaks."""
     check_count(len(text.encode()), path, max_bytes, "bytes")
-    if not text.strip():
-        raise InvalidInput.at(path, "empty, needs words" if not text else "blank, needs words")
-    if "\0" in text:
-        raise InvalidInput.at(path, f"NUL character at {text.index(chr(0))}")
+    if found := _CONTROL_IN_TEXT.search(text):
+        raise InvalidInput.at(path, f"control character {found.group()!r} at {found.start()}")
+    if not any(character.isprintable() and not character.isspace() for character in text):
+        raise InvalidInput.at(path, "blank, needs words" if text else "empty, needs words")
     return text
 
 

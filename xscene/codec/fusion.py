@@ -106,10 +106,11 @@ def _decode_fused(message: fusion_pb2.FusedItem, path: str) -> FusedItem:
 
 
 def _decode_weights(messages: Sequence[fusion_pb2.ModalityWeight], path: str) -> Mapping[Modality, float]:
-    modalities = MODALITY.decode_all((message.modality for message in messages), path, ".modality")
+    modalities = MODALITY.find_all((message.modality for message in messages), path, ".modality")
     return {
         modality: decode_number(message.weight, f"{path}[{index}].weight", low=0)
         for index, (modality, message) in enumerate(zip(modalities, messages, strict=True))
+        if modality
     }
 
 
@@ -194,9 +195,11 @@ def decode_embed_objects_response(
     message: fusion_pb2.EmbedObjectsResponse, num_objects: int
 ) -> ObjectsResult:
     """Instance embeddings of the objects that were sent, and the summary of their scene."""
-    modalities = MODALITY.decode_all((item.modality for item in message.objects), "objects", ".modality")
+    modalities = MODALITY.find_all((item.modality for item in message.objects), "objects", ".modality")
     objects = []
     for index, (modality, item) in enumerate(zip(modalities, message.objects, strict=True)):
+        if modality is None:
+            continue
         path = f"objects[{index}]"
         rows = decode_rows(item.rows, num_objects, join(path, "rows"))
         table = _decode_table(item.embeddings, len(rows), join(path, "embeddings"), Limits.none())

@@ -59,6 +59,12 @@ class Limits:
     """Items of one ingest."""
     max_scene_bytes: int = 1 << 30
     """Bytes of one ingest, header and items included."""
+    max_datasets: int = 64
+    """Data sets of one training run."""
+    max_override_bytes: int = 64 << 10
+    """Bytes of a run's overrides as they are sent."""
+    max_override_depth: int = 8
+    """Levels of a run's overrides, 1 where no value is a list or a mapping; more than 30 cannot be sent."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -10,7 +10,7 @@ from xscene.codec.content import (
     encode_scene_content,
     require_any,
 )
-from xscene.codec.fields import MODALITY, decode_number, decode_optional_count, join
+from xscene.codec.fields import MODALITY, SPACE, decode_number, decode_optional_count, join
 from xscene.codec.filters import decode_filter, encode_filter
 from xscene.codec.limits import Limits
 from xscene.codec.scenes import decode_model, encode_model
@@ -70,6 +70,7 @@ def decode_localize_response(message: scene_pb2.LocalizeResponse) -> Belief:
             for belief in message.beliefs
         ),
         unknown_probability=message.unknown_probability,
+        model=decode_model(message.model, "model"),
         degraded=decode_degraded(message.degraded, "degraded"),
     )
 
@@ -83,6 +84,7 @@ def encode_localize_response(belief: Belief) -> scene_pb2.LocalizeResponse:
             for one in belief.beliefs
         ],
         unknown_probability=belief.unknown_probability,
+        model=encode_model(belief.model),
         degraded=encode_degraded(belief.degraded),
     )
 
@@ -106,8 +108,14 @@ def encode_embed_request(content: SceneContent | ObjectContent) -> scene_pb2.Emb
 
 def decode_embed_response(message: scene_pb2.EmbedResponse) -> EmbedResult:
     """Embeddings of what was sent."""
+    known = [
+        embedding
+        for index, embedding in enumerate(message.embeddings)
+        if MODALITY.find(embedding.modality, f"embeddings[{index}].modality")
+        and SPACE.find(embedding.space, f"embeddings[{index}].space")
+    ]
     return EmbedResult(
-        embeddings=decode_embeddings(message.embeddings, "embeddings", Limits.none()),
+        embeddings=decode_embeddings(known, "embeddings", Limits.none()),
         model=decode_model(message.model, "model"),
         degraded=decode_degraded(message.degraded, "degraded"),
     )

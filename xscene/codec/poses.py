@@ -68,9 +68,10 @@ def encode_box(box: ObjectBox) -> common_pb2.OrientedBox:
 
 
 def decode_intrinsics(message: sensors_pb2.CameraCalibration, path: str) -> Intrinsics:
-    """The pinhole camera of the undistorted picture: P where given, else K.
+    """The pinhole camera of the picture: that of P where given, the picture being rectified, else K.
 
-    R and P count as absent when all zero: recordings hold them in arrays of fixed length.
+    D and R take the raw camera to P's; with P they are not used. R and P count as absent when all zero:
+    recordings hold them in arrays of fixed length.
     """
     decode_optional_time(message, "timestamp", path)
     _check_distortion(message, path)
@@ -80,12 +81,25 @@ def decode_intrinsics(message: sensors_pb2.CameraCalibration, path: str) -> Intr
     _decode_matrix(message.r, (3, 3), join(path, "r"))
     camera = _decode_matrix(message.k, (3, 3), join(path, "k"))
     projection = _decode_matrix(message.p, (3, 4), join(path, "p"))
-    name, matrix = ("k", camera) if projection is None else ("p", projection[:, :3])
-    if matrix is None:
+    if projection is not None:
+        _check_offset(projection, join(path, "p"))
+        return _decode_pinhole(projection[:, :3], message, join(path, "p"))
+    if camera is None:
+        raise InvalidInput.at(join(path, "k"), "missing; leave the calibration of an uncalibrated camera out")
+    if any(message.d):
         raise InvalidInput.at(
-            join(path, name), "missing; leave the calibration of an uncalibrated camera out"
+            join(path, "d"), "not zero; rectify the picture, then leave d out or send p of the rectified one"
         )
-    return _decode_pinhole(matrix, message, join(path, name))
+    return _decode_pinhole(camera, message, join(path, "k"))
+
+
+def _check_offset(projection: Matrix, path: str) -> None:
+    """Refuses the fourth column of a second camera, whose pose would be off by it."""
+    for row, offset in enumerate(projection[:, 3].tolist()):
+        if offset:
+            raise InvalidInput.at(
+                f"{path}[{4 * row + 3}]", f"{offset:g}, needs 0; the camera's place belongs to its pose"
+            )
 
 
 def _decode_pinhole(matrix: Matrix, message: sensors_pb2.CameraCalibration, path: str) -> Intrinsics:

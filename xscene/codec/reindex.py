@@ -6,6 +6,7 @@ from xscene.codec.fields import (
     RUN_STATE,
     decode_name,
     decode_reindex_id,
+    decode_run_state,
     decode_time,
     encode_time,
     join,
@@ -22,7 +23,7 @@ def decode_reindex(message: scene_pb2.Reindex, path: str) -> Reindex:
     require(message, "updated_at", path)
     return Reindex(
         reindex_id=decode_reindex_id(message.reindex_id, join(path, "reindex_id")),
-        state=RUN_STATE.decode(message.state, join(path, "state")),
+        state=decode_run_state(message.state, join(path, "state")),
         from_model_id=message.from_model_id,
         to_model_id=message.to_model_id,
         num_scenes=message.num_scenes,

@@ -39,6 +39,13 @@ _NO_LIMITS = Limits.none()
 
 def decode_header(message: scene_pb2.SceneHeader, path: str, limits: Limits) -> SceneHeader:
     """Names a scene; what the caller left out stays out."""
+    mode = INGEST_MODE.decode(message.mode, join(path, "mode"), default=IngestMode.REPLACE)
+    return _decode_header(message, path, limits, mode)
+
+
+def _decode_header(
+    message: scene_pb2.SceneHeader, path: str, limits: Limits, mode: IngestMode
+) -> SceneHeader:
     location = None
     if message.HasField("location"):
         location = decode_geo_point(message.location, join(path, "location"))
@@ -47,7 +54,7 @@ def decode_header(message: scene_pb2.SceneHeader, path: str, limits: Limits) -> 
         place_id=decode_optional_name(message.place_id, join(path, "place_id"), limits),
         captured_at=decode_optional_time(message, "captured_at", path),
         revision=message.revision,
-        mode=INGEST_MODE.decode(message.mode, join(path, "mode"), default=IngestMode.REPLACE),
+        mode=mode,
         labels=decode_names(message.labels, join(path, "labels"), limits.max_labels, limits),
         location=location,
         metadata=decode_metadata(message.metadata, join(path, "metadata"), limits),
@@ -80,16 +87,20 @@ def encode_model(model: ModelInfo) -> common_pb2.ModelInfo:
 
 
 def _decode_outcomes(messages: Sequence[scene_pb2.ModalityOutcome], path: str) -> tuple[ModalityOutcome, ...]:
-    return tuple(
-        ModalityOutcome(
-            modality=MODALITY.decode(message.modality, f"{path}[{index}].modality"),
-            state=MODALITY_STATE.decode(message.state, f"{path}[{index}].state"),
-            reason=message.reason,
-            num_received=message.num_received,
-            num_kept=message.num_kept,
-        )
-        for index, message in enumerate(messages)
-    )
+    outcomes = []
+    for index, message in enumerate(messages):
+        modality = MODALITY.find(message.modality, f"{path}[{index}].modality")
+        state = MODALITY_STATE.find(message.state, f"{path}[{index}].state")
+        if modality is not None and state is not None:
+            outcome = ModalityOutcome(
+                modality=modality,
+                state=state,
+                reason=message.reason,
+                num_received=message.num_received,
+                num_kept=message.num_kept,
+            )
+            outcomes.append(outcome)
+    return tuple(outcomes)
 
 
 def _encode_outcomes(outcomes: Iterable[ModalityOutcome]) -> list[scene_pb2.ModalityOutcome]:
@@ -109,7 +120,7 @@ def decode_scene(message: scene_pb2.Scene, path: str) -> Scene:
     """A stored scene."""
     require(message, "header", path)
     return Scene(
-        header=decode_header(message.header, join(path, "header"), _NO_LIMITS),
+        header=_decode_header(message.header, join(path, "header"), _NO_LIMITS, IngestMode.REPLACE),
         modalities=_decode_outcomes(message.modalities, join(path, "modalities")),
         num_objects=message.num_objects,
         latest=message.latest,

@@ -83,16 +83,12 @@ def _decode_weights(messages: Sequence[scene_pb2.PairWeight], path: str) -> Mapp
     weights: dict[Pair, float] = {}
     for index, message in enumerate(messages):
         where = f"{path}[{index}]"
-        pair = _decode_pair(message, where)
+        query = MODALITY.decode(message.query, join(where, "query"))
+        pair = query, MODALITY.decode(message.target, join(where, "target"))
         if pair in weights:
             raise InvalidInput.at(where, f"{pair[0]} to {pair[1]} is there already")
         weights[pair] = decode_number(message.weight, join(where, "weight"), low=0)
     return weights
-
-
-def _decode_pair(message: scene_pb2.PairWeight | scene_pb2.PairScore, path: str) -> Pair:
-    query = MODALITY.decode(message.query, join(path, "query"))
-    return query, MODALITY.decode(message.target, join(path, "target"))
 
 
 def _decode_min_score(
@@ -171,14 +167,17 @@ def encode_search_objects_request(query: ObjectQuery) -> scene_pb2.SearchObjects
     )
 
 
+def _decode_known(numbers: Sequence[int], path: str) -> tuple[Modality, ...]:
+    return tuple(modality for modality in MODALITY.find_all(numbers, path) if modality)
+
+
 def decode_degraded(messages: Sequence[common_pb2.Degradation], path: str) -> tuple[Degradation, ...]:
     """What was left out of an answer."""
-    return tuple(
-        Degradation(
-            modality=MODALITY.decode(message.modality, f"{path}[{index}].modality"), reason=message.reason
-        )
+    found = [
+        (MODALITY.find(message.modality, f"{path}[{index}].modality"), message.reason)
         for index, message in enumerate(messages)
-    )
+    ]
+    return tuple(Degradation(modality=modality, reason=reason) for modality, reason in found if modality)
 
 
 def encode_degraded(degraded: Iterable[Degradation]) -> list[common_pb2.Degradation]:
@@ -190,7 +189,7 @@ def encode_degraded(degraded: Iterable[Degradation]) -> list[common_pb2.Degradat
 
 
 def _decode_calibration(number: int, path: str) -> Calibration | None:
-    return CALIBRATION.decode(number, path) if number else None
+    return CALIBRATION.find(number, path) if number else None
 
 
 def _encode_calibration(calibration: Calibration | None) -> str | None:
@@ -200,9 +199,9 @@ def _encode_calibration(calibration: Calibration | None) -> str | None:
 def _decode_report(message: scene_pb2.SearchReport, path: str) -> SearchReport:
     return SearchReport(
         model=decode_model(message.model, join(path, "model")),
-        strategy=STRATEGY.decode(message.strategy, join(path, "strategy")),
+        strategy=STRATEGY.find(message.strategy, join(path, "strategy")),
         calibration=_decode_calibration(message.calibration, join(path, "calibration")),
-        query_modalities=MODALITY.decode_all(message.query_modalities, join(path, "query_modalities")),
+        query_modalities=_decode_known(message.query_modalities, join(path, "query_modalities")),
         degraded=decode_degraded(message.degraded, join(path, "degraded")),
     )
 
@@ -210,7 +209,7 @@ def _decode_report(message: scene_pb2.SearchReport, path: str) -> SearchReport:
 def _encode_report(report: SearchReport) -> scene_pb2.SearchReport:
     return scene_pb2.SearchReport(
         model=encode_model(report.model),
-        strategy=STRATEGY.encode(report.strategy),
+        strategy=None if report.strategy is None else STRATEGY.encode(report.strategy),
         calibration=_encode_calibration(report.calibration),
         query_modalities=MODALITY.encode_all(report.query_modalities),
         degraded=encode_degraded(report.degraded),
@@ -220,8 +219,11 @@ def _encode_report(report: SearchReport) -> scene_pb2.SearchReport:
 def _decode_pairs(messages: Sequence[scene_pb2.PairScore], path: str) -> tuple[PairScore, ...]:
     pairs = []
     for index, message in enumerate(messages):
-        query, target = _decode_pair(message, f"{path}[{index}]")
-        pairs.append(PairScore(query=query, target=target, cosine=message.cosine, evidence=message.evidence))
+        query = MODALITY.find(message.query, f"{path}[{index}].query")
+        target = MODALITY.find(message.target, f"{path}[{index}].target")
+        if query is not None and target is not None:
+            pair = PairScore(query=query, target=target, cosine=message.cosine, evidence=message.evidence)
+            pairs.append(pair)
     return tuple(pairs)
 
 
@@ -242,7 +244,7 @@ def _decode_scene_hit(message: scene_pb2.SceneHit, path: str) -> SceneHit:
         scene=decode_scene(message.scene, join(path, "scene")),
         score=message.score,
         pairs=_decode_pairs(message.pairs, join(path, "pairs")),
-        missing=MODALITY.decode_all(message.missing, join(path, "missing")),
+        missing=_decode_known(message.missing, join(path, "missing")),
     )
 
 
@@ -278,7 +280,7 @@ def _decode_object_hit(message: scene_pb2.ObjectHit, path: str) -> ObjectHit:
         box=decode_box(message.box, join(path, "box")) if message.HasField("box") else None,
         score=message.score,
         pairs=_decode_pairs(message.pairs, join(path, "pairs")),
-        missing=MODALITY.decode_all(message.missing, join(path, "missing")),
+        missing=_decode_known(message.missing, join(path, "missing")),
     )
 
 

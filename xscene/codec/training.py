@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from google.protobuf.struct_pb2 import Struct, Value
 
@@ -15,6 +14,7 @@ from xscene.codec.fields import (
     decode_names,
     decode_number,
     decode_optional_count,
+    decode_run_state,
     decode_time,
     encode_time,
     join,
@@ -42,21 +42,7 @@ from xscene.v1 import trainer_pb2
 
 _RUN_ID = re.compile(r"[a-z0-9-]{1,64}")
 _BUNDLE = re.compile(r"(?!\.)[a-z0-9._-]{1,64}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingLimits(Limits):
-    """What a trainer accepts at most, besides what every server does."""
-
-    max_datasets: int = 64
-    """Data sets of one run."""
-    max_override_bytes: int = 64 << 10
-    """Bytes of a run's overrides as they are sent."""
-    max_override_depth: int = 8
-    """Levels of a run's overrides, 1 where no value is a list or a mapping; more than 30 cannot be sent."""
-
-
-_NO_LIMITS = TrainingLimits.none()
+_NO_LIMITS = Limits.none()
 
 
 def decode_run_id(run_id: str, path: str) -> str:
@@ -75,7 +61,7 @@ def decode_bundle(bundle: str, path: str) -> str:
     return bundle
 
 
-def decode_run_config(message: trainer_pb2.RunConfig, path: str, limits: TrainingLimits) -> RunConfig:
+def decode_run_config(message: trainer_pb2.RunConfig, path: str, limits: Limits) -> RunConfig:
     """What to train."""
     parent_path, overrides_path = join(path, "parent_run_id"), join(path, "overrides")
     check_count(message.overrides.ByteSize(), overrides_path, limits.max_override_bytes, "bytes")
@@ -88,7 +74,7 @@ def decode_run_config(message: trainer_pb2.RunConfig, path: str, limits: Trainin
     )
 
 
-def _decode_mapping(message: Struct, path: str, depth: int, limits: TrainingLimits) -> dict[str, Json]:
+def _decode_mapping(message: Struct, path: str, depth: int, limits: Limits) -> dict[str, Json]:
     check_count(depth, path, limits.max_override_depth, "levels")
     return {
         decode_name(key, path, limits): _decode_json(value, f'{path}["{key}"]', depth, limits)
@@ -96,7 +82,7 @@ def _decode_mapping(message: Struct, path: str, depth: int, limits: TrainingLimi
     }
 
 
-def _decode_json(message: Value, path: str, depth: int, limits: TrainingLimits) -> Json:
+def _decode_json(message: Value, path: str, depth: int, limits: Limits) -> Json:
     """A value inside a mapping or list of this depth."""
     kind = message.WhichOneof("kind")
     if kind == "struct_value":
@@ -147,7 +133,7 @@ def decode_run(message: trainer_pb2.Run, path: str) -> Run:
     return Run(
         run_id=decode_run_id(message.run_id, join(path, "run_id")),
         config=decode_run_config(message.config, join(path, "config"), _NO_LIMITS),
-        state=RUN_STATE.decode(message.state, join(path, "state")),
+        state=decode_run_state(message.state, join(path, "state")),
         created_at=decode_time(message.created_at, join(path, "created_at")),
         updated_at=decode_time(message.updated_at, join(path, "updated_at")),
         step=message.step,
@@ -174,7 +160,7 @@ def encode_run(run: Run) -> trainer_pb2.Run:
     )
 
 
-def decode_create_run_request(message: trainer_pb2.CreateRunRequest, limits: TrainingLimits) -> RunOrder:
+def decode_create_run_request(message: trainer_pb2.CreateRunRequest, limits: Limits) -> RunOrder:
     """Asks for a run."""
     require(message, "config", "")
     return RunOrder(
@@ -270,7 +256,7 @@ def decode_watch_run_response(message: trainer_pb2.WatchRunResponse) -> RunEvent
     return RunEvent(
         offset=message.offset,
         time=decode_time(message.time, "time"),
-        state=RUN_STATE.decode(message.state, "state") if kind == "state" else None,
+        state=decode_run_state(message.state, "state") if kind == "state" else None,
         log=message.log if kind == "log" else None,
         metrics=RunMetrics(step=metrics.step, values=dict(metrics.values)) if kind == "metrics" else None,
         checkpoint=(

@@ -28,8 +28,8 @@ class SceneHeader:
     """Names a scene: one capture of a place at a time.
 
     Without `place_id` the scene is its own place. Without `captured_at` it is captured now. `revision`
-    grows with every change, and an older one never overwrites a newer one; 0 stands for `captured_at`
-    in microseconds.
+    grows with every change: an older one than the stored is refused, an equal one takes its place; 0
+    stands for `captured_at` in microseconds.
     """
 
     scene_id: str

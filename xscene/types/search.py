@@ -105,10 +105,13 @@ class Degradation:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchReport:
-    """What was done to answer a search; without calibration no evidence was computed."""
+    """What was done to answer a search; without calibration no evidence was computed.
+
+    `strategy` and `calibration` are also None where a newer server names one that this version does not know.
+    """
 
     model: ModelInfo
-    strategy: Strategy
+    strategy: Strategy | None
     calibration: Calibration | None
     query_modalities: tuple[Modality, ...]
     degraded: tuple[Degradation, ...] = ()
@@ -180,7 +183,7 @@ class ObjectMatch:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectMatches:
-    """Objects paired one to one, best first, and those left over."""
+    """Objects paired one to one, best first, and those left over; `calibration` as in a `SearchReport`."""
 
     matches: tuple[ObjectMatch, ...]
     unmatched_source_ids: tuple[str, ...]
@@ -222,6 +225,7 @@ class Belief:
     observation: int
     beliefs: tuple[SceneBelief, ...]
     unknown_probability: float
+    model: ModelInfo
     degraded: tuple[Degradation, ...] = ()
 
 

@@ -401,16 +401,18 @@ class SceneBelief(_message.Message):
     def __init__(self, scene_id: _Optional[str] = ..., place_id: _Optional[str] = ..., probability: _Optional[float] = ...) -> None: ...
 
 class LocalizeResponse(_message.Message):
-    __slots__ = ("observation", "beliefs", "unknown_probability", "degraded")
+    __slots__ = ("observation", "beliefs", "unknown_probability", "degraded", "model")
     OBSERVATION_FIELD_NUMBER: _ClassVar[int]
     BELIEFS_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     observation: int
     beliefs: _containers.RepeatedCompositeFieldContainer[SceneBelief]
     unknown_probability: float
     degraded: _containers.RepeatedCompositeFieldContainer[_common_pb2.Degradation]
-    def __init__(self, observation: _Optional[int] = ..., beliefs: _Optional[_Iterable[_Union[SceneBelief, _Mapping]]] = ..., unknown_probability: _Optional[float] = ..., degraded: _Optional[_Iterable[_Union[_common_pb2.Degradation, _Mapping]]] = ...) -> None: ...
+    model: _common_pb2.ModelInfo
+    def __init__(self, observation: _Optional[int] = ..., beliefs: _Optional[_Iterable[_Union[SceneBelief, _Mapping]]] = ..., unknown_probability: _Optional[float] = ..., degraded: _Optional[_Iterable[_Union[_common_pb2.Degradation, _Mapping]]] = ..., model: _Optional[_Union[_common_pb2.ModelInfo, _Mapping]] = ...) -> None: ...
 
 class EmbedRequest(_message.Message):
     __slots__ = ("scene", "object")

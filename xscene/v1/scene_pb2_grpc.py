@@ -128,7 +128,7 @@ class SceneServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteScene(self, request, context):
-        """Deletes a scene and its objects.
+        """Deletes a scene and its objects; a scene that is not there counts as deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
