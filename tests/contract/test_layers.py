@@ -12,6 +12,7 @@ from tests.contract.tree import BIN, ROOT, copied, packages, plant, project, run
 LAYERS = "deploy > services > xscene"
 XSCENE, SERVING, NN = "Inside xscene", "Inside xscene.serving", "Inside xscene.nn"
 FUSION, DEPLOY = "Inside fusion", "Inside deploy"
+SPARSE = "Inside encoders_3d.sparse"
 NO_TORCH = "Client and runtime are free of torch"
 NO_SERVER = "The client needs no server"
 NO_GRPC = "Models and the domain are free of gRPC and of messages"
@@ -33,6 +34,10 @@ VIOLATIONS = (
     ("fusion/model.py", "import fusion.models", {FUSION}),
     ("fusion/extra.py", '"""A new module."""', {FUSION}),
     ("fusion/app.py", "import qdrant_client", {ONE_MODULE}),
+    ("encoders_3d/sparse/tensor.py", "import encoders_3d.sparse.layers", {SPARSE}),
+    ("encoders_3d/sparse/extra.py", '"""A new module."""', {SPARSE}),
+    ("encoders_3d/sparse/layers.py", "import MinkowskiEngine", {ONE_MODULE}),
+    ("encoders_3d/sparse/unet.py", "import fusion", {LAYERS}),
     ("deploy/tokens.py", "import deploy.demo.calls", {DEPLOY}),
     ("deploy/extra.py", '"""A new module."""', {DEPLOY}),
     ("deploy/stack.py", "import xscene.v1.fusion_pb2", {NO_MESSAGES}),
