@@ -28,7 +28,7 @@ class BasicBlock(nn.Module):
         y = self.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
         residual = x if self.downsample is None else self.downsample(x)
-        summed: SparseTensor = self.relu(y.with_features(y.features + residual.features))
+        summed: SparseTensor = self.relu(y + residual)
         return summed
 
 

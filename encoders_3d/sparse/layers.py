@@ -16,7 +16,7 @@ from xscene.errors import InvalidInput
 DIMENSION = 3
 
 
-class _Convolution(nn.Module):
+class Convolution(nn.Module):
     """Weights (K^3,I,O), or (I,O) where the kernel is one voxel and keeps the stride."""
 
     def __init__(
@@ -68,7 +68,7 @@ class _Convolution(nn.Module):
         return SparseTensor(features, stride_out, x.maps)
 
 
-class MinkowskiConvolution(_Convolution):
+class MinkowskiConvolution(Convolution):
     """Sparse convolution onto the voxels of the input's stride times `stride`."""
 
     def forward(self, x: SparseTensor) -> SparseTensor:
@@ -76,7 +76,7 @@ class MinkowskiConvolution(_Convolution):
         return self._convolved(x, x.maps.coarser(x.stride, self.stride).stride)
 
 
-class MinkowskiConvolutionTranspose(_Convolution):
+class MinkowskiConvolutionTranspose(Convolution):
     """Sparse convolution back onto voxels that were there before; its map is the coarsening one."""
 
     def forward(self, x: SparseTensor) -> SparseTensor:
@@ -118,10 +118,20 @@ class MinkowskiDropout(nn.Module):
         return x.with_features(self.dropout(x.features))
 
 
+class SideBySide(nn.Module):
+    """The channels of tensors of the same voxels, one tensor's after another's."""
+
+    def forward(self, *tensors: SparseTensor) -> SparseTensor:
+        """The same voxels."""
+        for other in tensors[1:]:
+            tensors[0].check_same_voxels(other)
+        return tensors[0].with_features(torch.cat([tensor.features for tensor in tensors], dim=1))
+
+
 def initialise(network: nn.Module) -> None:
     """Kaiming normal by fan-out for every convolution; norms to one and zero."""
     for module in network.modules():
-        if isinstance(module, _Convolution):
+        if isinstance(module, Convolution):
             kernel = module.kernel
             fan_out = kernel.numel() // module.in_channels
             nn.init.normal_(kernel, std=math.sqrt(2 / fan_out))

@@ -6,15 +6,20 @@ from __future__ import annotations
 
 import collections
 import collections.abc
+import copy
+import warnings
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from encoders_3d.sparse.keys import KeyGrid
+from encoders_3d.sparse.layers import Convolution, MinkowskiLinear, MinkowskiReLU, SideBySide
 from encoders_3d.sparse.neighbours import KernelMap, Level
+from encoders_3d.sparse.normalisation import MinkowskiBatchNorm
+from encoders_3d.sparse.pooling import GlobalPooling, Pooling
 from encoders_3d.sparse.torch_engine import TorchEngine
 from xscene.errors import ExtraMissing
 
@@ -25,7 +30,10 @@ def minkowski_module() -> ModuleType:
     if not hasattr(collections, "Sequence"):
         collections.Sequence = collections.abc.Sequence  # type: ignore[attr-defined]
     try:
-        import MinkowskiEngine
+        with warnings.catch_warnings():
+            # It warns of the build for the CPU, which is the one asked for.
+            warnings.simplefilter("ignore", UserWarning)
+            import MinkowskiEngine
     except ImportError:
         raise ExtraMissing.named("engine minkowski", "minkowski") from None
     module: ModuleType = MinkowskiEngine
@@ -42,6 +50,9 @@ class MinkowskiEngineAdapter(TorchEngine):
     def __init__(self) -> None:
         super().__init__()
         self._module: Any = minkowski_module()
+        import MinkowskiEngineBackend._C as backend
+
+        self._mode: Any = backend.ConvolutionMode.DEFAULT
         self._scopes: WeakKeyDictionary[KeyGrid, _Scope] = WeakKeyDictionary()
 
     @property
@@ -69,12 +80,61 @@ class MinkowskiEngineAdapter(TorchEngine):
             features_NI,
             weight_KIO,
             generator,
-            self._module.ConvolutionMode.DEFAULT,
+            self._mode,
             scope.key(source),
             scope.key(target),
             scope.manager,
         )
         return result
+
+
+def twin(network: nn.Module) -> nn.Module:
+    """The same network out of MinkowskiEngine's own layers, with the same tensors under the same keys."""
+    module = minkowski_module()
+    dtypes = {tensor.dtype for tensor in network.parameters()}
+    copied = _twin(copy.deepcopy(network), module).to(*dtypes)
+    copied.load_state_dict(network.state_dict(), strict=True)
+    return copied.train(network.training)
+
+
+def _twin(layer: nn.Module, module: Any) -> nn.Module:
+    name = type(layer).__name__
+    if isinstance(layer, SideBySide):
+        return _ModuleOf(module.cat)
+    if isinstance(layer, Convolution | Pooling):
+        geometry = {"kernel_size": layer.offsets.size, "dilation": layer.offsets.dilation}
+        arguments = {**geometry, "stride": layer.stride, "dimension": 3}
+        if isinstance(layer, Pooling):
+            return _made(module, name, **arguments)
+        widths = (layer.in_channels, layer.out_channels)
+        return _made(module, name, *widths, bias=layer.bias is not None, **arguments)
+    if isinstance(layer, MinkowskiBatchNorm):
+        return _made(module, name, layer.bn.num_features, eps=layer.bn.eps, momentum=layer.bn.momentum)
+    if isinstance(layer, MinkowskiLinear):
+        linear = layer.linear
+        return _made(module, name, linear.in_features, linear.out_features, bias=linear.bias is not None)
+    if isinstance(layer, MinkowskiReLU | GlobalPooling):
+        return _made(module, name)
+    for key, child in layer.named_children():
+        setattr(layer, key, _twin(child, module))
+    return layer
+
+
+def _made(module: Any, name: str, *arguments: Any, **named: Any) -> nn.Module:
+    layer: nn.Module = getattr(module, name)(*arguments, **named)
+    return layer
+
+
+class _ModuleOf(nn.Module):
+    """A function of MinkowskiEngine's as a layer."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, *tensors: Any) -> Any:
+        """What the function gives."""
+        return self._function(*tensors)
 
 
 class _Scope:

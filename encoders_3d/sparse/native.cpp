@@ -62,15 +62,12 @@ struct Product {
   int64_t num_pairs, num_offsets, depth, width, num_out, num_threads;
 };
 
-// out[row] += features[row] @ weight for ROWS rows and VECTORS * LANES columns, in registers.
+// out[row] += features[row] @ weight for ROWS rows and VECTORS * LANES columns. Each offset is summed by
+// itself first, which rounds less than one long sum.
 template <int LANES, int ROWS, int VECTORS>
 INLINE void product_tile(const float* const* in, float* const* out, const float* weight, int64_t depth,
                          int64_t width) {
-  typename Vector<LANES>::Value sum[ROWS][VECTORS];
-#pragma GCC unroll 16
-  for (int row = 0; row < ROWS; row++)
-#pragma GCC unroll 4
-    for (int v = 0; v < VECTORS; v++) sum[row][v] = load<LANES>(out[row] + v * LANES);
+  typename Vector<LANES>::Value sum[ROWS][VECTORS] = {};
   for (int64_t c = 0; c < depth; c++) {
     typename Vector<LANES>::Value w[VECTORS];
 #pragma GCC unroll 4
@@ -85,7 +82,10 @@ INLINE void product_tile(const float* const* in, float* const* out, const float*
 #pragma GCC unroll 16
   for (int row = 0; row < ROWS; row++)
 #pragma GCC unroll 4
-    for (int v = 0; v < VECTORS; v++) store<LANES>(out[row] + v * LANES, sum[row][v]);
+    for (int v = 0; v < VECTORS; v++) {
+      float* to = out[row] + v * LANES;
+      store<LANES>(to, load<LANES>(to) + sum[row][v]);
+    }
 }
 
 template <int LANES, int ROWS, int VECTORS>

@@ -16,7 +16,7 @@ from encoders_3d.sparse.neighbours import Kernel, KernelMap
 from encoders_3d.sparse.tensor import SparseTensor
 
 
-class _Pooling(nn.Module):
+class Pooling(nn.Module):
     """Pooling onto the voxels of the input's stride times `stride`, by every engine alike."""
 
     def __init__(
@@ -35,7 +35,7 @@ class _Pooling(nn.Module):
         return SparseTensor(features, x.stride * self.stride, x.maps)
 
 
-class MinkowskiSumPooling(_Pooling):
+class MinkowskiSumPooling(Pooling):
     """The sum of the voxels under the kernel."""
 
     def forward(self, x: SparseTensor) -> SparseTensor:
@@ -43,7 +43,7 @@ class MinkowskiSumPooling(_Pooling):
         return self._pooled(x, _sum(x.features, self._map(x)))
 
 
-class MinkowskiAvgPooling(_Pooling):
+class MinkowskiAvgPooling(Pooling):
     """The mean of those voxels under the kernel that are there."""
 
     def forward(self, x: SparseTensor) -> SparseTensor:
@@ -55,7 +55,7 @@ class MinkowskiAvgPooling(_Pooling):
         return self._pooled(x, _sum(x.features, kernel_map) / counts)
 
 
-class MinkowskiMaxPooling(_Pooling):
+class MinkowskiMaxPooling(Pooling):
     """The largest of those voxels under the kernel that are there, each channel by itself."""
 
     def forward(self, x: SparseTensor) -> SparseTensor:
@@ -64,7 +64,9 @@ class MinkowskiMaxPooling(_Pooling):
         return self._pooled(x, features)
 
 
-class _GlobalPooling(nn.Module):
+class GlobalPooling(nn.Module):
+    """Pooling of each cloud into one row."""
+
     reduce: Callable[[Tensor], Tensor]
 
     def forward(self, x: SparseTensor) -> Tensor:
@@ -72,7 +74,7 @@ class _GlobalPooling(nn.Module):
         return torch.stack([self.reduce(rows) for rows in rows_of_clouds(x)])
 
 
-class MinkowskiGlobalAvgPooling(_GlobalPooling):
+class MinkowskiGlobalAvgPooling(GlobalPooling):
     """The mean of each cloud's voxels."""
 
     def reduce(self, rows: Tensor) -> Tensor:
@@ -80,7 +82,7 @@ class MinkowskiGlobalAvgPooling(_GlobalPooling):
         return rows.mean(0)
 
 
-class MinkowskiGlobalSumPooling(_GlobalPooling):
+class MinkowskiGlobalSumPooling(GlobalPooling):
     """The sum of each cloud's voxels."""
 
     def reduce(self, rows: Tensor) -> Tensor:
@@ -88,7 +90,7 @@ class MinkowskiGlobalSumPooling(_GlobalPooling):
         return rows.sum(0)
 
 
-class MinkowskiGlobalMaxPooling(_GlobalPooling):
+class MinkowskiGlobalMaxPooling(GlobalPooling):
     """The largest of each cloud's voxels, each channel by itself."""
 
     def reduce(self, rows: Tensor) -> Tensor:

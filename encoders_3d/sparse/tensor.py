@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from encoders_3d.sparse.coordinates import CoordinateManager, Duplicates
@@ -58,14 +57,14 @@ class SparseTensor:
         """Other features of the same voxels."""
         return replace(self, features=features)
 
+    def __add__(self, other: SparseTensor) -> SparseTensor:
+        self.check_same_voxels(other)
+        return self.with_features(self.features + other.features)
+
+    def check_same_voxels(self, other: SparseTensor) -> None:
+        """Refuse a tensor of other voxels, whose rows would mean something else."""
+        if other.maps is not self.maps or other.stride != self.stride:
+            raise InvalidInput.at("tensors", f"strides {self.stride} and {other.stride} of different voxels")
+
     def __len__(self) -> int:
         return len(self.features)
-
-
-def cat(*tensors: SparseTensor) -> SparseTensor:
-    """Channels side by side; the tensors share their voxels."""
-    first = tensors[0]
-    for position, tensor in enumerate(tensors):
-        if tensor.maps is not first.maps or tensor.stride != first.stride:
-            raise InvalidInput.at(f"tensors[{position}]", "has other voxels than the first")
-    return first.with_features(torch.cat([tensor.features for tensor in tensors], dim=1))

@@ -11,10 +11,11 @@ from encoders_3d.sparse.layers import (
     MinkowskiConvolution,
     MinkowskiConvolutionTranspose,
     MinkowskiReLU,
+    SideBySide,
     initialise,
 )
 from encoders_3d.sparse.normalisation import MinkowskiBatchNorm
-from encoders_3d.sparse.tensor import SparseTensor, cat
+from encoders_3d.sparse.tensor import SparseTensor
 from xscene.errors import NotFound
 
 STEM_WIDTH = 32
@@ -62,6 +63,7 @@ class MinkUNet(nn.Module):
         self.conv0p1s1 = MinkowskiConvolution(in_channels, STEM_WIDTH, kernel_size=stem_kernel_size)
         self.bn0 = MinkowskiBatchNorm(STEM_WIDTH)
         self.relu = MinkowskiReLU()
+        self.cat = SideBySide()
         width = STEM_WIDTH
         for number, name in enumerate(self.DOWN, start=1):
             self.add_module(name, MinkowskiConvolution(width, width, kernel_size=2, stride=2))
@@ -95,5 +97,5 @@ class MinkUNet(nn.Module):
             x = self.get_submodule(f"block{number}")(x)
         for number, name in enumerate(self.UP, start=4):
             x = self.relu(self.get_submodule(f"bntr{number}")(self.get_submodule(name)(x)))
-            x = self.get_submodule(f"block{number + 1}")(cat(x, skips.pop()))
+            x = self.get_submodule(f"block{number + 1}")(self.cat(x, skips.pop()))
         return x

@@ -1,0 +1,1 @@
+"""Benchmarks, each against what it is meant to replace."""
