@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from encoders_3d.sparse.native_engine import INSTRUCTION_SETS, NativeEngine
 from encoders_3d.sparse.torch_engine import TorchEngine
 from xscene.errors import Unsupported
 
+ENGINES = ("torch", *INSTRUCTION_SETS)
 Voxel = tuple[int, int, int, int]
 
 
@@ -58,18 +60,15 @@ def voxels(coordinates: Tensor) -> list[Voxel]:
     return [(c, x, y, z) for c, x, y, z in coordinates.tolist()]
 
 
-def native_engines() -> list[Engine]:
-    """One engine for each instruction set of this processor; none without a compiler."""
+def engine_of(name: str) -> Engine:
+    """`torch`, or `native` with an instruction set; skips what this machine cannot run."""
+    if name == "torch":
+        return TorchEngine()
     if native_library.compiler() is None:
-        return []
+        pytest.skip("needs a C++ compiler")
     native_library.build()
-    engines: list[Engine] = []
-    for name in INSTRUCTION_SETS:
-        try:
-            engines.append(NativeEngine(instruction_set=name))
-        except Unsupported:
-            break
-    return engines
+    try:
+        return NativeEngine(instruction_set=name)
+    except Unsupported:
+        pytest.skip(f"needs a processor with {name}")
 
-
-ENGINES: dict[str, type[Engine]] = {"torch": TorchEngine, "native": NativeEngine}
