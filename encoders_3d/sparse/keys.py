@@ -12,6 +12,7 @@ from torch import Tensor
 from xscene.errors import LimitExceeded
 
 KEY_BITS = 62
+LARGEST_COORDINATE = (1 << 31) - 1
 DEFAULT_REACH_VOXELS = 1024
 
 
@@ -31,6 +32,10 @@ class KeyGrid:
         """The grid that holds these coordinates; refuses extents whose keys would not fit."""
         low = coordinates_N4.amin(0).tolist()
         high = coordinates_N4.amax(0).tolist()
+        farthest = max(abs(number) for number in (*low[1:], *high[1:])) + reach_voxels
+        if farthest > LARGEST_COORDINATE:
+            unit = "voxels from the origin, margin included"
+            raise LimitExceeded.of("coordinates", value=farthest, limit=LARGEST_COORDINATE, unit=unit)
         extents = [top - bottom + 1 + 2 * reach_voxels for top, bottom in zip(high, low, strict=True)][1:]
         bits = tuple((extent - 1).bit_length() for extent in extents)
         needed = sum(bits) + int(high[0]).bit_length()
@@ -43,7 +48,8 @@ class KeyGrid:
 
     def pack(self, coordinates_N4: Tensor) -> Tensor:
         """Keys (N,) int64."""
-        keys = coordinates_N4[:, 0].to(torch.int64)
+        coordinates_N4 = coordinates_N4.to(torch.int64)
+        keys = coordinates_N4[:, 0]
         for axis in range(3):
             keys = (keys << self.bits[axis]) + (coordinates_N4[:, axis + 1] - self.low[axis])
         return keys

@@ -50,9 +50,9 @@ class MinkowskiEngineAdapter(TorchEngine):
     def __init__(self) -> None:
         super().__init__()
         self._module: Any = minkowski_module()
-        import MinkowskiEngineBackend._C as backend
+        import MinkowskiEngineBackend._C
 
-        self._mode: Any = backend.ConvolutionMode.DEFAULT
+        self._mode: Any = MinkowskiEngineBackend._C.ConvolutionMode.DEFAULT
         self._scopes: WeakKeyDictionary[KeyGrid, _Scope] = WeakKeyDictionary()
 
     @property

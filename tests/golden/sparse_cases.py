@@ -136,4 +136,5 @@ def by_coordinates(coordinates: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
 
 def relative(found: Tensor, wanted: Tensor) -> float:
     """The largest difference over the largest value."""
-    return float((found.double() - wanted.double()).abs().max() / wanted.double().abs().max())
+    found, wanted = found.detach().double(), wanted.detach().double()
+    return float((found - wanted).abs().max() / wanted.abs().max())

@@ -49,7 +49,9 @@ OUT_CHANNELS = 4
 def main() -> None:
     """Write the file."""
     torch.set_num_threads(1)
-    save_file(layers() | unet(), FILE, metadata={"made_by": f"MinkowskiEngine {minkowski_module().__version__}"})
+    save_file(
+        layers() | unet(), FILE, metadata={"made_by": f"MinkowskiEngine {minkowski_module().__version__}"}
+    )
 
 
 if __name__ == "__main__":

@@ -45,9 +45,7 @@ def meetings(
     return found
 
 
-def convolved(
-    features: Tensor, weight: Tensor, pairs: list[list[tuple[int, int]]], num_out: int
-) -> Tensor:
+def convolved(features: Tensor, weight: Tensor, pairs: list[list[tuple[int, int]]], num_out: int) -> Tensor:
     """out[target] += in[source] @ weight[offset], pair by pair."""
     out = [features.new_zeros(weight.shape[2]) for _ in range(num_out)]
     for offset, met in enumerate(pairs):
@@ -71,4 +69,3 @@ def engine_of(name: str) -> Engine:
         return NativeEngine(instruction_set=name)
     except Unsupported:
         pytest.skip(f"needs a processor with {name}")
-
