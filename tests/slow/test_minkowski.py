@@ -116,7 +116,8 @@ def test_a_whole_unet_in_float64_has_the_same_gradients(variant: str, minkowski:
             x = minkowski.SparseTensor(leaf, coordinates=coordinates)
         both.append(results(one, x, leaf))
     differences = compared(*both)
-    assert differences.pop("features") < 1e-14
+    # Training mode divides by the deviations of the few voxels of the coarsest levels.
+    assert differences.pop("features") < 2e-14
     gradients = {
         key: float((both[0][key] - both[1][key]).norm() / both[1][key].norm()) for key in differences
     }
