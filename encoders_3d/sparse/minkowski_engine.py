@@ -91,8 +91,9 @@ class MinkowskiEngineAdapter(TorchEngine):
 def twin(network: nn.Module) -> nn.Module:
     """The same network out of MinkowskiEngine's own layers, with the same tensors under the same keys."""
     module = minkowski_module()
-    dtypes = {tensor.dtype for tensor in network.parameters()}
-    copied = _twin(copy.deepcopy(network), module).to(*dtypes)
+    copied = _twin(copy.deepcopy(network), module)
+    for dtype in {tensor.dtype for tensor in network.parameters()}:
+        copied.to(dtype)
     copied.load_state_dict(network.state_dict(), strict=True)
     return copied.train(network.training)
 

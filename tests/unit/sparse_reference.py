@@ -12,7 +12,6 @@ from encoders_3d.sparse import native_library
 from encoders_3d.sparse.engine import Engine
 from encoders_3d.sparse.native_engine import INSTRUCTION_SETS, NativeEngine
 from encoders_3d.sparse.torch_engine import TorchEngine
-from xscene.errors import Unsupported
 
 ENGINES = ("torch", *INSTRUCTION_SETS)
 Voxel = tuple[int, int, int, int]
@@ -59,13 +58,11 @@ def voxels(coordinates: Tensor) -> list[Voxel]:
 
 
 def engine_of(name: str) -> Engine:
-    """`torch`, or `native` with an instruction set; skips what this machine cannot run."""
+    """`torch`, or `native` with an instruction set, or with the best that this processor has below it."""
     if name == "torch":
         return TorchEngine()
     if native_library.compiler() is None:
         pytest.skip("needs a C++ compiler")
     native_library.build()
-    try:
-        return NativeEngine(instruction_set=name)
-    except Unsupported:
-        pytest.skip(f"needs a processor with {name}")
+    best = INSTRUCTION_SETS.index(NativeEngine().instruction_set)
+    return NativeEngine(instruction_set=INSTRUCTION_SETS[min(best, INSTRUCTION_SETS.index(name))])
