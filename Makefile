@@ -4,12 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
+MINKOWSKI := $(shell sed -n 's/^minkowski = \["\(.*\)"\]/\1/p' pyproject.toml)
+# One wheel for each torch: it is linked against it.
+MINKOWSKI_WHEELS = var/wheels/$(TORCH)
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 # Before 0.1.0 a change that breaks the API is reported, from then on it fails.
 BREAKING_ALLOWED := $(if $(filter 0.0.%,$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)),true,false)
 BASE_TAG := $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 
-.PHONY: help backbones up demo test test-slow bench lint format stubs docs lock clean
+.PHONY: help backbones up demo test test-slow bench lint format stubs docs minkowski lock clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -26,6 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(call install_torch,$(BIN))
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m encoders_3d.sparse build
 	touch $@
 
 backbones: $(READY) ## Fetch the frozen networks that can be fetched.
@@ -80,6 +84,21 @@ stubs: $(READY) ## Generate xscene/v1 from the protos.
 
 docs: $(READY) ## Generate the tables of docs/ from the code.
 	$(BIN)/python -m deploy.reference
+
+# Its set-up finds BLAS by numpy.distutils, and removes an installed copy of itself even in a dry run: the
+# wheel is built apart, once. At run time it needs libopenblas0, and OPENBLAS_NUM_THREADS=1: OpenBLAS
+# threads and its own OpenMP threads take each other's cores.
+minkowski: $(READY) ## Build MinkowskiEngine for the CPU and install it beside the rest.
+	@$(CXX) -lopenblas -shared -o /dev/null -x c++ /dev/null 2>/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install -qq -y libopenblas-dev; } || \
+	{ echo "MinkowskiEngine needs a C++ compiler and libopenblas-dev: apt-get install g++ libopenblas-dev"; exit 1; }
+	@if ! ls $(MINKOWSKI_WHEELS)/*.whl >/dev/null 2>&1; then \
+	$(BIN)/pip install -q -c constraints.txt setuptools wheel ninja && \
+	PATH="$(CURDIR)/$(BIN):$$PATH" CFLAGS=-g0 MAX_JOBS=2 $(BIN)/pip wheel -q -w $(MINKOWSKI_WHEELS) --no-deps \
+	--no-build-isolation --no-cache-dir --use-pep517 --no-binary MinkowskiEngine $(MINKOWSKI) \
+	--config-settings=--global-option=--blas=openblas --config-settings=--global-option=--cpu_only; fi
+	$(BIN)/pip install -q --no-deps --no-index $(MINKOWSKI_WHEELS)/*.whl
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m encoders_3d.sparse show
 
 lock: ## Write constraints.txt anew from the newest versions that resolve.
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock

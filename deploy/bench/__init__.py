@@ -1,1 +1,1 @@
-"""Measures what serving costs, beside bare computation, plain gRPC and other servers."""
+"""Benchmarks, each against what it is meant to replace."""

@@ -1,0 +1,1 @@
+"""The points service: encoders for clouds, meshes and objects."""

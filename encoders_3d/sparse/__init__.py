@@ -1,0 +1,1 @@
+"""Sparse convolution with MinkowskiEngine's conventions and parameter names, on several engines."""
