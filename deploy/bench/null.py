@@ -15,6 +15,7 @@ import numpy as np
 
 from deploy.bench import echo
 from deploy.bench.workloads import BYTES_SERVICE, NULL_MODEL
+from xscene.serving import process
 from xscene.serving.encoder import EncoderService, EncoderSettings
 from xscene.serving.models import ANY, Factory, Job, Model, Tensors, TensorSpec
 from xscene.serving.server import run
@@ -95,4 +96,5 @@ def make(given: EncoderSettings) -> NullService:
 
 
 if __name__ == "__main__":
+    process.prepare()
     sys.exit(run(SETTINGS_OF, EncoderSettings, make, sys.argv[1:], {}))
