@@ -37,7 +37,8 @@ one process, sentences to embeddings, at a batch of as many sentences as there a
 {max_batch}, padded by the same rule; `torch alone` is the same without tokenising and without making the
 answer's arrays. Efficiency is bare CPU time per sentence over the server's CPU time per request, children
 included, round by round. Every server runs the same model code on one torch thread, and was seen to give
-the same embedding to within 1e-4. Batches wait at most {window_ms:g} ms everywhere. Callers of xscene and
+the same embedding to within 1e-4. Batches wait at most {window_ms:g} ms; ours longer while callers it expects
+keep coming, which is how it works. Callers of xscene and
 PyTriton are tritonclient over gRPC, of mosec aiohttp over HTTP.
 """
 EMPTY_NOTE = """\
