@@ -30,7 +30,7 @@ class Furnishings:
     """Limits of a furnished room."""
 
     min_objects: int = 8
-    max_attempts: int = 60
+    max_attempts: int = 40
     """Arrangements tried before a room is given up."""
 
 
@@ -88,17 +88,19 @@ def _choices(library: Library, split: Split, family: str, want: Want) -> list[As
 
 
 def arrange(
-    name: Sequence[str | int],
-    make_stream: Callable[..., Stream],
+    make_stream: Callable[[int], Stream],
     shell: Shell,
     programme: Programme,
     selected: Sequence[Selected],
     baked: Callable[[Asset], Baked],
     limits: Furnishings,
 ) -> tuple[Piece, ...]:
-    """Places for the selected pieces, those left out that find none; tried anew until it is a room."""
+    """Places for the selected pieces, those left out that find none; tried anew until it is a room.
+
+    Each attempt takes the random stream of its number.
+    """
     for attempt in range(limits.max_attempts):
-        pieces = _arranged(make_stream(*name, attempt), shell, selected, baked)
+        pieces = _arranged(make_stream(attempt), shell, selected, baked)
         if len(pieces) >= limits.min_objects and has_core(programme, pieces):
             return pieces
     raise PreconditionFailed(

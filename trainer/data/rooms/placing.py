@@ -170,8 +170,13 @@ def _in_middle(rng: Stream, site: Site, asset: Asset, _: Sequence[Piece]) -> Can
 
 
 def _on_top(rng: Stream, site: Site, asset: Asset, others: Sequence[Piece]) -> Candidate | None:
-    """On a level part of another piece's top, turned at most a little against it."""
     other = pick(rng, others)
+    spot = spot_on(rng, site, asset, other)
+    return None if spot is None else Candidate(spot, other.key)
+
+
+def spot_on(rng: Stream, site: Site, asset: Asset, other: Piece) -> Footprint | None:
+    """A place on a level part of another piece's top; None where there is none large enough."""
     if not other.asset.stackable:
         return None
     turn = rng.uniform(-0.3, 0.3)
@@ -183,9 +188,7 @@ def _on_top(rng: Stream, site: Site, asset: Asset, others: Sequence[Piece]) -> C
     middle, height = found
     along, across = other.footprint.axes()
     spot = (other.footprint.x, other.footprint.y) + along * middle[0] + across * middle[1]
-    return Candidate(
-        _footprint(asset, spot, other.footprint.yaw + turn, other.footprint.low + height), other.key
-    )
+    return _footprint(asset, spot, other.footprint.yaw + turn, other.footprint.low + height)
 
 
 def _level_spot(rng: Stream, tops: Floats, size_m: tuple[float, float]) -> tuple[Matrix, float] | None:

@@ -240,7 +240,7 @@ PROGRAMMES: Mapping[str, Programme] = {
         Programme(
             name="children's room",
             scene_type="Bedroom / Hotel",
-            sizes=("small", "middle"),
+            sizes=("middle",),
             windows=(1, 2),
             core=("bed|bunk bed|crib",),
             wants=(
@@ -254,10 +254,12 @@ PROGRAMMES: Mapping[str, Programme] = {
                 _want("changing table", Where.WALL, share=0.2),
                 _want("bean bag", Where.CORNER, share=0.4),
                 _want("box", Where.CORNER, share=0.8, count=(1, 2)),
-                _want("toy", Where.CORNER, count=(1, 3)),
+                _want("toy", Where.CORNER, count=(2, 4)),
                 _want("toy", Where.TOP, "bookshelf|desk|dresser|children's table", count=(1, 2)),
                 _want("table lamp", Where.TOP, "desk|bookshelf"),
                 _want("plant", Where.TOP, "desk|bookshelf", share=0.5, height_m=SMALL_PLANT),
+                _want("armchair", Where.CORNER, share=0.4),
+                _want("plant", Where.CORNER, share=0.4, height_m=LARGE_PLANT),
                 _RADIATOR,
                 _LAMP,
             ),
