@@ -28,6 +28,9 @@ WORTH = np.array((1.0, 0.55, 0.35, 0.22, 0.15, 0.1))
 WALL_STEP_M = 0.8
 WALL_HEIGHTS_M = (0.4, 1.4)
 MIN_GAP_M = 1e-4
+# Views further apart, or turned by more, count as different.
+FRESH_M, FRESH_RAD = 1.2, 0.9
+MIN_WORTH = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,7 @@ def choose(rng: Stream, room: Room, targets: Targets, rig: Rig, count: int) -> l
     eyes = np.column_stack([chosen, rng.uniform(*rig.height_m, size=len(chosen))])
     seen = visible(room, eyes, targets)
     poses, shows = _candidates(rng, eyes, seen, targets, rig)
-    return [poses[at] for at in _greedy(shows, count)]
+    return [poses[at] for at in _greedy(shows, _apart(poses), count)]
 
 
 def visible(room: Room, eyes: Matrix, targets: Targets) -> NDArray[np.bool_]:
@@ -168,16 +171,27 @@ def _in_view(pose: Matrix, points: Matrix, intrinsics: Intrinsics) -> NDArray[np
     return np.asarray(ahead & inside)
 
 
-def _greedy(shows: Matrix, count: int) -> Sequence[int]:
-    """Candidates, each the best after those before it; the worth of an owner falls with each view of it."""
+def _apart(poses: Sequence[Matrix]) -> Matrix:
+    """How little each two views (C,C) are alike: 1 for other places or other directions, 0 for the same."""
+    eyes = np.stack([pose[:3, 3] for pose in poses])
+    forward = np.stack([pose[:3, 2] for pose in poses])
+    distance = np.linalg.norm(eyes[:, None] - eyes[None], axis=2) / FRESH_M
+    turn = np.arccos(np.clip(forward @ forward.T, -1.0, 1.0)) / FRESH_RAD
+    return np.asarray(np.minimum(np.hypot(distance, turn), 1.0))
+
+
+def _greedy(shows: Matrix, apart: Matrix, count: int) -> Sequence[int]:
+    """Candidates, each the best after those before it.
+
+    The worth of an owner falls with each view of it, and that of a candidate with each view like it.
+    """
     views = np.zeros(shows.shape[1])
-    left = np.ones(len(shows), dtype=np.bool_)
+    fresh = np.ones(len(shows))
     found: list[int] = []
     for _ in range(min(count, len(shows))):
         worth = np.interp(views, np.arange(len(WORTH)), WORTH)
-        gains = np.where(left, shows @ worth, -1.0)
-        best = int(gains.argmax())
+        best = int(((shows @ worth + MIN_WORTH) * fresh).argmax())
         found.append(best)
-        left[best] = False
+        fresh *= apart[best]
         views += shows[best]
     return found

@@ -59,8 +59,8 @@ vec3 pattern(vec3 base, int kind) {
     return base;
 }
 
-float lit() {
-    vec4 at = shadow_from_world * vec4(world, 1.0);
+float lit(vec3 n) {
+    vec4 at = shadow_from_world * vec4(world + 0.015 * n, 1.0);
     if (at.w < 0.05) return 1.0;
     vec3 p = at.xyz / at.w * 0.5 + 0.5;
     if (any(lessThan(p.xy, vec2(0.0))) || any(greaterThan(p.xy, vec2(1.0)))) return 1.0;
@@ -81,7 +81,7 @@ void main() {
     vec3 to_lamp = lamp_at - world;
     float reach = dot(to_lamp, to_lamp);
     vec3 light = ambient * (0.8 + 0.2 * n.z);
-    light += lamp * max(dot(n, to_lamp) * inversesqrt(reach), 0.0) * 2.2 / (1.0 + 0.28 * reach) * lit();
+    light += lamp * max(dot(n, to_lamp) * inversesqrt(reach), 0.0) * 2.2 / (1.0 + 0.28 * reach) * lit(n);
     for (int i = 0; i < num_windows; i++) {
         vec3 to_window = window_at[i] - world;
         float d2 = dot(to_window, to_window);
@@ -165,7 +165,7 @@ class Renderer:
         buffer, index = self._gl.buffer(vertices.tobytes()), self._gl.buffer(stage.shape.faces.tobytes())
         layout = [(buffer, "3f4 3f4 4f1 1u4", "position", "normal", "color", "instance")]
         self._array = self._gl.vertex_array(self._program, layout, index)
-        caster = self._gl.vertex_array(self._shadow_program, [(buffer, "3f4 20x4", "position")], index)
+        caster = self._gl.vertex_array(self._shadow_program, [(buffer, "3f4 20x1", "position")], index)
         contact = self._gl.texture(stage.contact.shape, 1, np.ascontiguousarray(stage.contact.T), dtype="f4")
         contact.repeat_x = contact.repeat_y = False
         self._held = [self._array, caster, buffer, index, contact]

@@ -25,9 +25,9 @@ SEGMENT_M = 0.5
 class Sensor:
     """Faults of a depth camera."""
 
-    range_m: tuple[float, float] = (0.35, 5.5)
+    range_m: tuple[float, float] = (0.35, 4.5)
     noise_m: float = 0.0012
-    noise_per_m2: float = 0.0019
+    noise_per_m2: float = 0.0012
     """Added noise for each square metre of the distance beyond 0.4 m."""
     drop_share: float = 0.02
     hole_share: float = 0.02
@@ -43,6 +43,8 @@ class Fusion:
     """How depth becomes a cloud."""
 
     voxel_m: float = 0.02
+    min_points: int = 2
+    """Voxels with fewer points are noise."""
     mesh_stride_px: int = 2
     max_step: float = 0.06
     """Largest difference of depth across a face, as a share of the depth."""
@@ -93,7 +95,10 @@ def fuse(
     settings: Fusion,
 ) -> Scan:
     """One vertex a voxel, at the mean of its points and in their mean colour; faces where pixels adjoin."""
-    seen = [depth > 0 for depth in depths]
+    rows, columns = np.indices(depths[0].shape)
+    # Every second pixel carries as much as is needed, at half the work.
+    board = (rows + columns) % 2 == 0
+    seen = [(depth > 0) & board for depth in depths]
     rays = _rays(intrinsics)
     clouds = [
         (rays[mask] * depth[mask, None]) @ pose[:3, :3].T.astype(np.float32) + pose[:3, 3].astype(np.float32)
@@ -103,15 +108,16 @@ def fuse(
     voxels = voxelise(points, settings.voxel_m)
     colors = np.concatenate([view.rgb[mask] for view, mask in zip(views, seen, strict=True)])
     ids = np.concatenate([view.ids[mask] for view, mask in zip(views, seen, strict=True)])
-    vertices = mean_per_voxel(voxels, points.xyz).astype(np.float32)
-    objects = ids[voxels.first].astype(np.int32) - 1
-    faces = _faces(depths, seen, voxels.inverse, settings)
+    kept = voxels.counts >= settings.min_points
+    number = np.where(kept, np.cumsum(kept) - 1, -1)
+    vertices = mean_per_voxel(voxels, points.xyz)[kept].astype(np.float32)
+    objects = ids[voxels.first[kept]].astype(np.int32) - 1
     return Scan(
         vertices,
-        mean_per_voxel(voxels, colors).round().astype(np.uint8),
+        mean_per_voxel(voxels, colors)[kept].round().astype(np.uint8),
         objects,
         _segments(vertices, objects),
-        faces,
+        _faces(depths, seen, number[voxels.inverse], settings),
     )
 
 
@@ -141,7 +147,8 @@ def _faces(
         for triangle in ((0, 1, 2), (2, 1, 3)):
             at, near = corners[..., triangle], depths_at[..., triangle]
             low, high = near.min(axis=-1), near.max(axis=-1)
-            found.append(at[(low > 0) & (high - low < settings.max_step * high)])
+            close = (low > 0) & (high - low < settings.max_step * high)
+            found.append(at[close & (at.min(axis=-1) >= 0)])
     return distinct_faces(np.concatenate(found))
 
 
