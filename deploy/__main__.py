@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy import bundles, tokens
+from deploy import bundles, rooms, tokens
 from deploy.demo import calls
 from deploy.stack import Member, Stack, free_port, until_interrupted
 from xscene.cli import app as client_app
@@ -24,6 +24,7 @@ from xscene.serving import process
 app = typer.Typer(help="Operates xscene from the source tree.", no_args_is_help=True, add_completion=False)
 app.add_typer(bundles.app, name="bundle")
 app.add_typer(tokens.app, name="token")
+app.add_typer(rooms.app, name="rooms")
 for command in client_app.registered_commands:
     app.registered_commands.append(command)
 

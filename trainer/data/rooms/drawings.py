@@ -146,17 +146,24 @@ def _draw_piece(pen: _Pen, piece: Piece, tops: NDArray[np.float32], style: Style
     def placed(local: Matrix) -> Matrix:
         return np.asarray((box.x, box.y) + local[:, :1] * along + local[:, 1:] * across)
 
-    covered = np.argwhere(tops >= 0)
-    if len(covered) < 3:
-        covered = np.argwhere(np.ones_like(tops))
-    cells = np.concatenate([covered + shift for shift in ((0, 0), (0, 1), (1, 0), (1, 1))])
-    local = (cells / tops.shape - 0.5) * (box.width, box.depth)
+    local = (_extremes(tops >= 0) / tops.shape - 0.5) * (box.width, box.depth)
     solid = style is Style.SOLID
     pen.area(placed(hull(local)), "#d0d0d0" if solid else "white", None if solid else "black")
     if piece.asset.family in FRONTED:
         y = box.depth * (0.5 - BACK_SHARE)
         back = np.array(((-box.width / 2, y), (box.width / 2, y)))
         pen.line(placed(back), "white" if solid else "black", 2 if solid else 1)
+
+
+def _extremes(covered: NDArray[np.bool_]) -> Matrix:
+    """Corners (N,2) of the first and the last covered cell of each row: no others can lie on the hull."""
+    rows = np.flatnonzero(covered.any(axis=1))
+    if not len(rows):
+        return np.array(((0, 0), (covered.shape[0], 0), covered.shape, (0, covered.shape[1])), dtype=float)
+    first = covered[rows].argmax(axis=1)
+    last = covered.shape[1] - covered[rows][:, ::-1].argmax(axis=1)
+    ends = [np.stack([rows + side, columns], axis=1) for side in (0, 1) for columns in (first, last)]
+    return np.concatenate(ends).astype(np.float64)
 
 
 def hull(points: Matrix) -> Matrix:

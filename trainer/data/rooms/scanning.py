@@ -19,6 +19,7 @@ from xscene.geometry.projection import Intrinsics
 from xscene.geometry.voxels import mean_per_voxel, voxelise
 
 SEGMENT_M = 0.5
+CHANCES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +71,10 @@ def measured(rng: Stream, view: View, sensor: Sensor, glass: Collection[int]) ->
     blocks = rng.random((-(-height // sensor.hole_px), -(-width // sensor.hole_px)), dtype=np.float32)
     holes = np.kron(blocks < sensor.hole_share, np.ones((sensor.hole_px, sensor.hole_px), dtype=np.bool_))
     lost = holes[:height, :width] | (depth < sensor.range_m[0]) | (depth > sensor.range_m[1])
-    chances = rng.random(depth.shape, dtype=np.float32)
-    lost |= chances < sensor.drop_share
-    if glass:
-        lost |= np.isin(view.ids, list(glass)) & (chances < sensor.glass_drop_share)
+    drop_share = np.full(int(view.ids.max()) + 1, sensor.drop_share)
+    drop_share[[each for each in glass if each < len(drop_share)]] = sensor.glass_drop_share
+    chances = rng.integers(CHANCES, size=depth.shape, dtype=np.uint16)
+    lost |= chances < (drop_share * CHANCES).astype(np.uint16)[view.ids]
     lost |= _edges(depth, sensor.max_slope)
     millimetres = np.rint(noisy * 1000)
     return np.asarray(np.where(lost, 0.0, millimetres / 1000), dtype=np.float32)

@@ -19,6 +19,7 @@ MAX_REFINEMENTS = 10
 # Of a triangle seen from above, in cells: below this it stands upright.
 FLAT_AREA = 1e-6
 EDGE = 1e-6
+MAX_CORNERS = 1 << 21
 # Sides of a cuboid, counter-clockwise from outside, over corners with x slowest and z fastest.
 SIDES = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
 
@@ -167,17 +168,20 @@ def merged(soup: Soup, colors: NDArray[np.uint8], cell_m: float) -> Shape:
 
 
 def distinct_faces(faces: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
-    """Faces (F,3) without those that have a corner twice, and each set of corners once."""
-    first, second, third = faces.T
-    faces = faces[(first != second) & (second != third) & (third != first)]
-    if not len(faces):
+    """Faces (F,3) in order, without those that have a corner twice, and each of the others once."""
+    first, second, third = faces.astype(np.int64, copy=False).T
+    whole = (first != second) & (second != third) & (third != first)
+    first, second, third = first[whole], second[whole], third[whole]
+    if not len(first):
         return np.zeros((0, 3), dtype=np.int32)
-    ordered = np.sort(faces, axis=1).astype(np.int64)
-    span = int(ordered.max()) + 1
-    keys = (ordered[:, 0] * span + ordered[:, 1]) * span + ordered[:, 2]
-    _, kept = np.unique(keys, return_index=True)
-    kept.sort()
-    return faces[kept].astype(np.int32)
+    # The lowest corner comes first and the sense of rotation stays, so that equal faces look equal.
+    lowest = np.minimum(np.minimum(first, second), third)
+    middle = np.where(lowest == first, second, np.where(lowest == second, third, first))
+    span = int(max(first.max(), second.max(), third.max())) + 1
+    assert span <= MAX_CORNERS, "three corners no longer fit one key"
+    keys = np.unique((lowest * span + middle) * span + (first + second + third - lowest - middle))
+    rest, last = np.divmod(keys, span)
+    return np.stack([*np.divmod(rest, span), last], axis=1).astype(np.int32)
 
 
 def top_heights(shape: Shape, size_m: ArrayLike, cell_m: float) -> NDArray[np.float32]:
