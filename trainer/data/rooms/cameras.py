@@ -28,8 +28,9 @@ WORTH = np.array((1.0, 0.55, 0.35, 0.22, 0.15, 0.1))
 WALL_STEP_M = 0.8
 WALL_HEIGHTS_M = (0.4, 1.4)
 MIN_GAP_M = 1e-4
-# Views further apart, or turned by more, count as different.
-FRESH_M, FRESH_RAD = 1.2, 0.9
+# Views further apart, or with directions (unit vectors) further apart, count as different.
+FRESH_M, FRESH_TURN = 1.2, 0.85
+ROLL_RAD = (-0.04, 0.04)
 MIN_WORTH = 1e-6
 
 
@@ -132,18 +133,23 @@ def _candidates(
     """Poses, and how much of each owner they show (C,O)."""
     blind = rng.uniform(0, 2 * math.pi)
     num_owners = int(targets.owners.max()) + 1
-    points_per_owner = np.bincount(targets.owners, minlength=num_owners)
+    # Which share of its owner each target is: sums over owners become one product of matrices.
+    share = np.zeros((len(targets.owners), num_owners))
+    share[np.arange(len(share)), targets.owners] = 1 / np.bincount(targets.owners)[targets.owners]
     poses, shows = [], []
     for eye, unhidden in zip(eyes, seen, strict=True):
-        for step in range(YAWS):
-            yaw = (step + rng.uniform(-0.5, 0.5)) * 2 * math.pi / YAWS
-            if abs(math.remainder(yaw - blind, 2 * math.pi)) < rig.blind_rad / 2:
-                continue
-            pose = look(eye, yaw, rng.uniform(*rig.pitch_rad), rng.uniform(-0.04, 0.04))
-            inside = unhidden & _in_view(pose, targets.points, rig.intrinsics)
-            poses.append(pose)
-            shows.append(np.bincount(targets.owners[inside], minlength=num_owners) / points_per_owner)
-    return poses, np.stack(shows)
+        yaws = (np.arange(YAWS) + rng.uniform(-0.5, 0.5, size=YAWS)) * 2 * math.pi / YAWS
+        tilts = np.stack([rng.uniform(*rig.pitch_rad, size=YAWS), rng.uniform(*ROLL_RAD, size=YAWS)], axis=1)
+        around = [
+            look(eye, float(yaw), *tilt)
+            for yaw, tilt in zip(yaws, tilts.tolist(), strict=True)
+            if abs(math.remainder(yaw - blind, 2 * math.pi)) >= rig.blind_rad / 2
+        ]
+        if around:
+            inside = unhidden & _in_view(np.stack(around), targets.points, rig.intrinsics)
+            poses += around
+            shows.append(inside @ share)
+    return poses, np.concatenate(shows)
 
 
 def look(eye: Matrix, yaw: float, pitch: float, roll: float = 0.0) -> Matrix:
@@ -158,13 +164,12 @@ def look(eye: Matrix, yaw: float, pitch: float, roll: float = 0.0) -> Matrix:
     return pose
 
 
-def _in_view(pose: Matrix, points: Matrix, intrinsics: Intrinsics) -> NDArray[np.bool_]:
-    local = (points - pose[:3, 3]) @ pose[:3, :3]
-    z = local[:, 2]
+def _in_view(poses: Matrix, points: Matrix, intrinsics: Intrinsics) -> NDArray[np.bool_]:
+    """Which points lie well within the pictures from these poses: (C,T)."""
+    x, y, z = np.moveaxis((points - poses[:, None, :3, 3]) @ poses[:, :3, :3], -1, 0)
     ahead = (z > MIN_DISTANCE_M) & (z < MAX_DISTANCE_M)
     depth = np.where(ahead, z, 1.0)
-    x, y = local[:, 0] / depth, local[:, 1] / depth
-    u, v = intrinsics.fx * x + intrinsics.cx, intrinsics.fy * y + intrinsics.cy
+    u, v = intrinsics.fx * x / depth + intrinsics.cx, intrinsics.fy * y / depth + intrinsics.cy
     width, height = intrinsics.width, intrinsics.height
     across, down = BORDER_SHARE * width, BORDER_SHARE * height
     inside = (u >= across) & (u < width - across) & (v >= down) & (v < height - down)
@@ -176,7 +181,7 @@ def _apart(poses: Sequence[Matrix]) -> Matrix:
     eyes = np.stack([pose[:3, 3] for pose in poses])
     forward = np.stack([pose[:3, 2] for pose in poses])
     distance = np.linalg.norm(eyes[:, None] - eyes[None], axis=2) / FRESH_M
-    turn = np.arccos(np.clip(forward @ forward.T, -1.0, 1.0)) / FRESH_RAD
+    turn = np.linalg.norm(forward[:, None] - forward[None], axis=2) / FRESH_TURN
     return np.asarray(np.minimum(np.hypot(distance, turn), 1.0))
 
 

@@ -146,43 +146,22 @@ def _draw_piece(pen: _Pen, piece: Piece, tops: NDArray[np.float32], style: Style
     def placed(local: Matrix) -> Matrix:
         return np.asarray((box.x, box.y) + local[:, :1] * along + local[:, 1:] * across)
 
-    local = (_extremes(tops >= 0) / tops.shape - 0.5) * (box.width, box.depth)
+    local = (silhouette(tops >= 0) / tops.shape - 0.5) * (box.width, box.depth)
     solid = style is Style.SOLID
-    pen.area(placed(hull(local)), "#d0d0d0" if solid else "white", None if solid else "black")
+    pen.area(placed(local), "#d0d0d0" if solid else "white", None if solid else "black")
     if piece.asset.family in FRONTED:
         y = box.depth * (0.5 - BACK_SHARE)
         back = np.array(((-box.width / 2, y), (box.width / 2, y)))
         pen.line(placed(back), "white" if solid else "black", 2 if solid else 1)
 
 
-def _extremes(covered: NDArray[np.bool_]) -> Matrix:
-    """Corners (N,2) of the first and the last covered cell of each row: no others can lie on the hull."""
+def silhouette(covered: NDArray[np.bool_]) -> Matrix:
+    """The outline (K,2) of covered cells (W,D), in cells: along the first of each row and back the last."""
     rows = np.flatnonzero(covered.any(axis=1))
     if not len(rows):
         return np.array(((0, 0), (covered.shape[0], 0), covered.shape, (0, covered.shape[1])), dtype=float)
     first = covered[rows].argmax(axis=1)
     last = covered.shape[1] - covered[rows][:, ::-1].argmax(axis=1)
-    ends = [np.stack([rows + side, columns], axis=1) for side in (0, 1) for columns in (first, last)]
-    return np.concatenate(ends).astype(np.float64)
-
-
-def hull(points: Matrix) -> Matrix:
-    """The convex hull (K,2) of points (N,2), counter-clockwise."""
-    ordered = np.unique(points, axis=0)
-    if len(ordered) < 3:
-        return ordered
-
-    def half(rows: Matrix) -> list[Matrix]:
-        chain: list[Matrix] = []
-        for row in rows:
-            while len(chain) > 1 and _turn(chain[-2], chain[-1], row) <= 0:
-                chain.pop()
-            chain.append(row)
-        return chain[:-1]
-
-    return np.stack([*half(ordered), *half(ordered[::-1])])
-
-
-def _turn(first: Matrix, second: Matrix, third: Matrix) -> float:
-    a, b = second - first, third - second
-    return float(a[0] * b[1] - a[1] * b[0])
+    there = np.stack([np.repeat(rows, 2) + np.tile((0, 1), len(rows)), np.repeat(first, 2)], axis=1)
+    back = np.stack([there[:, 0], np.repeat(last, 2)], axis=1)
+    return np.concatenate([there, back[::-1]]).astype(np.float64)

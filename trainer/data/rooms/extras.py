@@ -17,7 +17,7 @@ from trainer.data.rooms.ply import PlyMesh, write_ply
 from trainer.data.rooms.scannet import FRAME_STEP
 from trainer.data.rooms.shells import Shell
 from trainer.data.rooms.stages import Instance
-from xscene.geometry.frames import Matrix, inverse
+from xscene.geometry.frames import Frame, Matrix, inverse
 
 CAD = "cad"
 
@@ -84,11 +84,17 @@ def _furniture(capture: Capture, piece: Piece) -> dict[str, Any]:
     pose = capture.raw_from_room @ piece.footprint.matrix()
     # CAD that stands in for another piece is stretched to its size.
     scale = np.array(piece.asset.size_m) / np.array(model.size_m)
+    box = piece.footprint.box(Frame.RAW).moved(capture.aligned_from_room, frame=Frame.ALIGNED)
     return {
         "key": piece.key,
         "asset_id": piece.asset.asset_id,
         "size_m": list(piece.asset.size_m),
         "raw_from_canonical": _rows(pose),
+        "box_aligned": {
+            "centre": box.centre.tolist(),
+            "size": box.size.tolist(),
+            "rotation": _rows(np.asarray(box.rotation)),
+        },
         "stands_on": None if piece.support is None else capture.object_id(piece.support),
         "cad": {
             "asset_id": model.asset_id,

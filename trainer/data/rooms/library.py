@@ -138,14 +138,17 @@ def build_library(
             digests[running[done]] = done.result()
             progress(len(digests), len(jobs))
     assets = _indexed([(model, family) for _, model, family in chosen], digests)
-    _write_index(folder, assets)
+    write_index(folder, assets)
     return Library(folder, assets)
 
 
 def _bake_to(archive: Path, model: Model, limits: BakeLimits, target: Path) -> str:
     """Write one mesh; returns its digest."""
-    shape = bake(archive, model, limits)
-    tops = top_heights(shape, model.size_m, TOP_CELL_M)
+    return write_mesh(target, bake(archive, model, limits), model.size_m)
+
+
+def write_mesh(target: Path, shape: Shape, size_m: tuple[float, float, float]) -> str:
+    """Write a mesh with the heights of its top; returns the file's digest."""
     np.savez(
         target,
         vertices=shape.vertices,
@@ -153,7 +156,7 @@ def _bake_to(archive: Path, model: Model, limits: BakeLimits, target: Path) -> s
         colors=shape.colors,
         surfaces=shape.surfaces,
         faces=shape.faces,
-        tops=tops,
+        tops=top_heights(shape, size_m, TOP_CELL_M),
     )
     return package.sha256_of(target)
 
@@ -180,7 +183,8 @@ def _indexed(chosen: Sequence[tuple[Model, Family]], digests: dict[str, str]) ->
     ]
 
 
-def _write_index(folder: Path, assets: Sequence[Asset]) -> None:
+def write_index(folder: Path, assets: Sequence[Asset]) -> None:
+    """Write who made what under which licence, then the index."""
     lines = [
         "# Furniture: authors and licences",
         "",

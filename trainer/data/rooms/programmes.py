@@ -133,7 +133,7 @@ PROGRAMMES: Mapping[str, Programme] = {
         Programme(
             name="bedroom",
             scene_type="Bedroom / Hotel",
-            sizes=("middle", "large"),
+            sizes=("middle",),
             windows=(1, 2),
             core=("bed",),
             wants=(
@@ -160,7 +160,7 @@ PROGRAMMES: Mapping[str, Programme] = {
         Programme(
             name="office",
             scene_type="Office",
-            sizes=("middle", "large"),
+            sizes=("middle", "middle", "large"),
             windows=(1, 3),
             core=("desk",),
             wants=(
@@ -188,7 +188,7 @@ PROGRAMMES: Mapping[str, Programme] = {
         Programme(
             name="dining room",
             scene_type="Dining Room",
-            sizes=("middle", "large"),
+            sizes=("middle",),
             windows=(1, 3),
             core=("table", "chair"),
             wants=(
@@ -212,7 +212,7 @@ PROGRAMMES: Mapping[str, Programme] = {
         Programme(
             name="kitchen",
             scene_type="Kitchen",
-            sizes=("small", "middle", "large"),
+            sizes=("small", "middle"),
             windows=(1, 2),
             core=("cabinet",),
             wants=(

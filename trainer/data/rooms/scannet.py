@@ -22,7 +22,7 @@ FRAME_STEP = 20
 NUM_NYU40 = 41
 GOLDEN = 0.618034
 # Run lengths only: noise packs no better otherwise, and takes several times as long.
-PNG_SAVING = {"compress_level": 1, "compress_type": 3}
+PNG_SAVING: dict[str, Any] = {"compress_level": 1, "compress_type": 3}
 LABELS_HEADER = ("id", "raw_category", "category", "count", "nyu40id", "nyu40class")
 DEPTH_UNIT_M = 0.001
 
@@ -64,10 +64,11 @@ def palette() -> NDArray[np.uint8]:
 def _aggregation(capture: Capture, segments_file: str) -> dict[str, Any]:
     """Which segments make up which object; objects that the scan does not hold are left out."""
     scan = capture.scan
-    pairs = np.unique(np.stack([scan.objects, scan.segments], axis=1), axis=0)
+    owners = np.full(int(scan.segments.max(initial=-1)) + 1, -1)
+    owners[scan.segments] = scan.objects
     groups = []
     for at, part in enumerate(capture.parts):
-        segments = pairs[pairs[:, 0] == at, 1].tolist()
+        segments = np.flatnonzero(owners == at).tolist()
         if segments:
             groups.append({"id": at, "objectId": at, "segments": segments, "label": part.label})
     return {

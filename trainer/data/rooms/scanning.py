@@ -26,7 +26,7 @@ CHANCES = 1 << 16
 class Sensor:
     """Faults of a depth camera."""
 
-    range_m: tuple[float, float] = (0.35, 4.5)
+    range_m: tuple[float, float] = (0.35, 5.0)
     noise_m: float = 0.0012
     noise_per_m2: float = 0.0012
     """Added noise for each square metre of the distance beyond 0.4 m."""
@@ -69,7 +69,7 @@ def measured(rng: Stream, view: View, sensor: Sensor, glass: Collection[int]) ->
     spread = sensor.noise_m + sensor.noise_per_m2 * np.square(np.maximum(depth - 0.4, 0.0))
     noisy = depth + spread * rng.standard_normal(depth.shape, dtype=np.float32)
     blocks = rng.random((-(-height // sensor.hole_px), -(-width // sensor.hole_px)), dtype=np.float32)
-    holes = np.kron(blocks < sensor.hole_share, np.ones((sensor.hole_px, sensor.hole_px), dtype=np.bool_))
+    holes = np.repeat(np.repeat(blocks < sensor.hole_share, sensor.hole_px, 0), sensor.hole_px, 1)
     lost = holes[:height, :width] | (depth < sensor.range_m[0]) | (depth > sensor.range_m[1])
     drop_share = np.full(int(view.ids.max()) + 1, sensor.drop_share)
     drop_share[[each for each in glass if each < len(drop_share)]] = sensor.glass_drop_share
@@ -136,20 +136,26 @@ def _faces(
     settings: Fusion,
 ) -> NDArray[np.int32]:
     """Triangles between neighbouring pixels whose depths are close, by the vertices they fell to."""
-    step, start, found = settings.mesh_stride_px, 0, []
-    for depth, mask in zip(depths, seen, strict=True):
-        count = int(np.count_nonzero(mask))
+    step, start = settings.mesh_stride_px, 0
+    grids = np.full((len(depths), *depths[0][::step, ::step].shape), -1, dtype=np.int64)
+    for at, mask in enumerate(seen):
         vertices = np.full(mask.shape, -1, dtype=np.int64)
+        count = int(np.count_nonzero(mask))
         vertices[mask] = vertex_of_point[start : start + count]
         start += count
-        grid, z = vertices[::step, ::step], depth[::step, ::step]
-        corners = np.stack([grid[:-1, :-1], grid[1:, :-1], grid[:-1, 1:], grid[1:, 1:]], axis=-1)
-        depths_at = np.stack([z[:-1, :-1], z[1:, :-1], z[:-1, 1:], z[1:, 1:]], axis=-1)
-        for triangle in ((0, 1, 2), (2, 1, 3)):
-            at, near = corners[..., triangle], depths_at[..., triangle]
-            low, high = near.min(axis=-1), near.max(axis=-1)
-            close = (low > 0) & (high - low < settings.max_step * high)
-            found.append(at[close & (at.min(axis=-1) >= 0)])
+        grids[at] = vertices[::step, ::step]
+    z = np.stack([depth[::step, ::step] for depth in depths])
+    here, right, below, across = (
+        (slice(None), slice(row, row - 1 or None), slice(column, column - 1 or None))
+        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1))
+    )
+    found = []
+    for triangle in ((here, below, right), (right, below, across)):
+        near = [z[corner] for corner in triangle]
+        low, high = np.minimum.reduce(near), np.maximum.reduce(near)
+        corners = [grids[corner] for corner in triangle]
+        kept = (high - low < settings.max_step * high) & (np.minimum.reduce(corners) >= 0)
+        found.append(np.stack([corner[kept] for corner in corners], axis=1))
     return distinct_faces(np.concatenate(found))
 
 

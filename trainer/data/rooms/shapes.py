@@ -179,8 +179,9 @@ def distinct_faces(faces: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
     middle = np.where(lowest == first, second, np.where(lowest == second, third, first))
     span = int(max(first.max(), second.max(), third.max())) + 1
     assert span <= MAX_CORNERS, "three corners no longer fit one key"
-    keys = np.unique((lowest * span + middle) * span + (first + second + third - lowest - middle))
-    rest, last = np.divmod(keys, span)
+    keys = np.sort((lowest * span + middle) * span + (first + second + third - lowest - middle))
+    # Not numpy.unique, whose hash table takes five times as long as the sort.
+    rest, last = np.divmod(keys[np.diff(keys, prepend=-1) > 0], span)
     return np.stack([*np.divmod(rest, span), last], axis=1).astype(np.int32)
 
 

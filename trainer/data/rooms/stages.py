@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.rooms.composer import Room
-from trainer.data.rooms.footprints import Footprint, wall_distance
+from trainer.data.rooms.footprints import wall_distance
 from trainer.data.rooms.library import Asset, Baked
 from trainer.data.rooms.placing import Piece
 from trainer.data.rooms.rendering import CONTACT_CELL_M, Stage
@@ -119,8 +119,3 @@ def _contact(room: Room) -> tuple[Matrix, NDArray[np.float32]]:
         if piece.footprint.low < NEAR_FLOOR_M:
             light *= 1 - PIECE_SHADE * np.exp(-piece.footprint.distance(middles) / SHADE_REACH_M)
     return origin, light.astype(np.float32)
-
-
-def label_footprint(room: Room, part: Instance) -> Footprint | None:
-    """The upright box around an instance that has one of its own."""
-    return part.piece.footprint if part.piece is not None else None
