@@ -134,16 +134,17 @@ def _model(archive: str, number: int, properties: dict[str, str], licence: str) 
     def metres(key: str, default: str | None = None) -> float:
         return _number(text(key, default), f"{where}: {key}") / 100
 
-    sizes = {f"{key}_m": metres(key) for key in ("width", "depth", "height")}
-    for key, value in sizes.items():
-        if value <= 0:
-            raise InvalidInput.at(f"{where}: {key}", f"{value}, needs more than 0")
+    for key in ("width", "depth", "height"):
+        if metres(key) <= 0:
+            raise InvalidInput.at(f"{where}: {key}", f"{text(key)}, needs more than 0")
     drop = text("dropOnTopElevation", "")
     return Model(
         asset_id=text("id"),
         name=text("name"),
         category=text("category"),
-        **sizes,
+        width_m=metres("width"),
+        depth_m=metres("depth"),
+        height_m=metres("height"),
         elevation_m=metres("elevation", "0"),
         drop_on_top_m=metres("dropOnTopElevation") if drop else None,
         rotation=_rotation(text("modelRotation", ""), where),

@@ -99,7 +99,7 @@ def arrange(
 
     Each attempt takes the random stream of its number.
     """
-    for attempt in range(limits.max_attempts):
+    for attempt in range(limits.max_attempts if len(selected) >= limits.min_objects else 0):
         pieces = _arranged(make_stream(attempt), shell, selected, baked)
         if len(pieces) >= limits.min_objects and has_core(programme, pieces):
             return pieces

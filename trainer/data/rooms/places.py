@@ -34,7 +34,7 @@ from trainer.data.rooms.streams import Stream, chance, pick, shuffled, stream
 from xscene.errors import PreconditionFailed
 
 SPLIT_CYCLE = (*[Split.TRAIN] * 3, Split.VAL, *[Split.TRAIN] * 4, Split.TEST, Split.TRAIN)
-FURNITURE_ATTEMPTS = 12
+FURNITURE_ATTEMPTS = 60
 # Pieces that a new arrangement of the same furniture may lack.
 MAX_LEFT_OUT = 2
 MAX_STEP_M, MAX_TURN_RAD = 0.6, 0.5
