@@ -12,6 +12,9 @@ CPU_WHEELS := https://download.pytorch.org/whl/cpu
 BREAKING_ALLOWED := $(if $(filter 0.0.%,$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)),true,false)
 BASE_TAG := $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 
+# Rendering on the CPU; moderngl looks for libGL and libEGL at run time.
+SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri
+
 .PHONY: help backbones up demo test test-slow bench lint format stubs docs minkowski lock clean
 
 help: ## Show the targets.
@@ -30,6 +33,9 @@ $(READY): pyproject.toml constraints.txt
 	$(call install_torch,$(BIN))
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m encoders_3d.sparse build
+	@dpkg -s $(SYSTEM_PACKAGES) >/dev/null 2>&1 \
+	|| { [ "$$(id -u)" = 0 ] && apt-get -q update && apt-get install -q -y $(SYSTEM_PACKAGES); } \
+	|| echo "rendering needs packages that make could not install: $(SYSTEM_PACKAGES)"
 	touch $@
 
 backbones: $(READY) ## Fetch the frozen networks that can be fetched.

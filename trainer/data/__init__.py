@@ -1,0 +1,1 @@
+"""Scenes to train on: readers of data sets, and the built-in one."""

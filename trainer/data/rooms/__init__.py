@@ -1,0 +1,1 @@
+"""Furnished rooms: the built-in data set, made from real furniture models."""

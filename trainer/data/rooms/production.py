@@ -1,0 +1,272 @@
+"""Making a data set on all cores: resumable workers, the manifest, and what it cost."""
+
+from __future__ import annotations
+
+import json
+import queue
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainer.data.rooms.captures import Recipe
+from trainer.data.rooms.extras import CAD, write_models
+from trainer.data.rooms.families import Split
+from trainer.data.rooms.library import ATTRIBUTION, Library, open_library
+from trainer.data.rooms.making import (
+    PARTIAL,
+    SCANS,
+    damaged_files,
+    recipe_to_json,
+    scan_digest,
+    scan_names,
+)
+from trainer.data.rooms.package import sha256_of
+from trainer.data.rooms.places import Place
+from trainer.data.rooms.scannet import write_lists
+from xscene.errors import InvalidInput, LimitExceeded, PreconditionFailed
+
+SCHEMA = "rooms/1"
+MANIFEST, RECIPE = "manifest.json", "recipe.json"
+SOURCES = Path(__file__).resolve().parents[3]
+# Ids have four digits, as ScanNet's.
+MAX_PLACES = 10_000
+RENDERING = ("render views", "render scan", "load")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What to make, and where."""
+
+    out: Path
+    furniture: Path
+    count: int
+    recipe: Recipe
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= MAX_PLACES:
+            raise LimitExceeded.of("count", value=self.count, limit=MAX_PLACES, unit="places")
+        if self.workers < 1:
+            raise InvalidInput.at("workers", f"{self.workers}, needs at least 1")
+
+    def places(self) -> list[Place]:
+        """The places of the data set."""
+        return [Place(seed=self.recipe.seed, index=index) for index in range(self.count)]
+
+    def scans(self) -> dict[str, Place]:
+        """Every scan and its place."""
+        return {name: place for place in self.places() for name in scan_names(place, self.recipe)}
+
+
+@dataclass
+class Report:
+    """What making cost, in processor seconds, those of children and of the renderer's threads included."""
+
+    num_scans: int = 0
+    device: str = ""
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    total_s: float = 0.0
+
+    @property
+    def rooms_per_cpu_hour(self) -> float:
+        """Scans made for each hour of one core."""
+        return 3600.0 * self.num_scans / self.total_s if self.total_s else 0.0
+
+    def shares(self) -> list[tuple[str, float, float]]:
+        """Each step with its seconds a room and its share of the whole; starting is what is left over."""
+        steps = sorted(self.seconds.items(), key=lambda item: -item[1])
+        rest = self.total_s - sum(self.seconds.values())
+        whole, rooms = max(self.total_s, 1e-9), max(self.num_scans, 1)
+        return [(name, spent / rooms, spent / whole) for name, spent in (*steps, ("start and finish", rest))]
+
+    @property
+    def rendering_share(self) -> float:
+        """Share of the whole that the renderer took."""
+        return sum(self.seconds[name] for name in RENDERING) / max(self.total_s, 1e-9)
+
+
+def make(order: Order, progress: Callable[[int, int], None] = lambda done, total: None) -> Report:
+    """Make what of the data set is not there yet, then write its lists and its manifest."""
+    library = open_library(order.furniture)
+    _claim(order, library)
+    wanted = order.scans()
+    missing = [name for name in wanted if not (order.out / SCANS / name).exists()]
+    places = sorted({wanted[name].index for name in missing})
+    before = _cpu_s()
+    report = Report(num_scans=len(missing))
+    if places:
+        _run_workers(order, places, report, progress)
+    _finish(order, library)
+    report.total_s = _cpu_s() - before
+    return report
+
+
+def _claim(order: Order, library: Library) -> None:
+    """Refuse a folder that holds another data set, and clear what a killed run left half written."""
+    folder = order.out / SCANS
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = {"schema": SCHEMA, "recipe": recipe_to_json(order.recipe), "furniture": library.digest()}
+    path = order.out / RECIPE
+    if not path.exists():
+        path.write_text(json.dumps(recipe, indent=1) + "\n")
+    elif (there := json.loads(path.read_text())) != recipe:
+        differs = sorted(key for key in recipe if there.get(key) != recipe[key])
+        raise InvalidInput.at("out", f"{order.out} holds rooms of another {', '.join(differs)}")
+    for partial in folder.glob(f"{PARTIAL}*"):
+        shutil.rmtree(partial)
+
+
+def _run_workers(
+    order: Order, places: Sequence[int], report: Report, progress: Callable[[int, int], None]
+) -> None:
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for index in places:
+        waiting.put(index)
+    lock, done = threading.Lock(), 0
+    workers = [_Worker(order) for _ in range(min(order.workers, len(places)))]
+
+    def serve(worker: _Worker) -> None:
+        nonlocal done
+        device = worker.read()["device"]
+        while True:
+            try:
+                index = waiting.get_nowait()
+            except queue.Empty:
+                return
+            answer = worker.ask(index)
+            with lock:
+                report.device, done = device, done + 1
+                for step, seconds in answer["seconds"].items():
+                    report.seconds[step] += seconds
+                progress(done, len(places))
+
+    try:
+        with ThreadPoolExecutor(len(workers)) as pool:
+            running = [pool.submit(serve, worker) for worker in workers]
+            try:
+                for each in running:
+                    each.result()
+            except BaseException:
+                # The other threads wait for their workers, which must end first.
+                for worker in workers:
+                    worker.kill()
+                raise
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+class _Worker:
+    """A process that makes one place at a time."""
+
+    def __init__(self, order: Order) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "trainer.data.rooms"],
+            cwd=SOURCES,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        job = {
+            "recipe": recipe_to_json(order.recipe),
+            "furniture": str(order.furniture.absolute()),
+            "out": str(order.out.absolute()),
+        }
+        self._send(json.dumps(job))
+
+    def ask(self, index: int) -> dict[str, Any]:
+        """Have a place made."""
+        self._send(str(index))
+        return self.read()
+
+    def read(self) -> dict[str, Any]:
+        """The worker's next answer."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise PreconditionFailed(f"a worker ended early, exit code {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise PreconditionFailed(answer["error"])
+        return answer
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise PreconditionFailed(f"a worker ended early, exit code {self._process.wait()}") from None
+
+    def kill(self) -> None:
+        """End the process now."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Let the process end, and wait for it, so that its time is counted."""
+        # Closing fails where the process is gone and a line to it was still held back.
+        try:
+            self._process.communicate()
+        except (BrokenPipeError, ValueError):
+            self._process.wait()
+
+
+def _finish(order: Order, library: Library) -> None:
+    """Write models, lists and manifest from what is there; the manifest comes last and holds no times."""
+    wanted = order.scans()
+    write_lists(order.out, ((name, place.split) for name, place in wanted.items()))
+    shutil.copyfile(order.furniture / ATTRIBUTION, order.out / ATTRIBUTION)
+    used = {
+        entry["cad"]["asset_id"]
+        for name in wanted
+        for entry in json.loads((order.out / SCANS / name / "extras" / "objects.json").read_text())
+        if "cad" in entry
+    }
+    assets = {asset_id: library[asset_id] for asset_id in sorted(used)}
+    write_models(order.out / CAD, assets, library)
+    manifest = {
+        **json.loads((order.out / RECIPE).read_text()),
+        "count": order.count,
+        "scans": {name: scan_digest(order.out / SCANS / name) for name in wanted},
+        "splits": {
+            split: [name for name, place in wanted.items() if place.split is split] for split in Split
+        },
+        "cad": {asset.slug: sha256_of(order.out / CAD / f"{asset.slug}.ply") for asset in assets.values()},
+    }
+    partial = order.out / f".{MANIFEST}.partial"
+    partial.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    partial.replace(order.out / MANIFEST)
+
+
+def check(out: Path) -> list[str]:
+    """Files of a data set that are missing or are not what its manifest says."""
+    path = out / MANIFEST
+    if not path.is_file():
+        raise InvalidInput.at("out", f"{out} holds no {MANIFEST}: run rooms make to its end")
+    manifest = json.loads(path.read_text())
+    faults = [f"{CAD}/{n}.ply" for n, d in manifest["cad"].items() if _digest(out / CAD / f"{n}.ply") != d]
+    for name, digest in manifest["scans"].items():
+        folder = out / SCANS / name
+        if not (folder / "extras").is_dir() or scan_digest(folder) != digest:
+            faults.append(f"{SCANS}/{name}")
+        else:
+            faults += [f"{SCANS}/{name}/{file}" for file in damaged_files(folder)]
+    return faults
+
+
+def _digest(path: Path) -> str:
+    return sha256_of(path) if path.is_file() else ""
+
+
+def _cpu_s() -> float:
+    """Processor seconds of this process and of its children that have ended."""
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in usage)
