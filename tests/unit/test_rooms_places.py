@@ -122,6 +122,34 @@ def _back(piece):
     return np.array((box.x, box.y)) + box.axes()[1] * box.depth / 2
 
 
+def test_seats_face_what_they_stand_at_and_low_tables_lie_before_their_sofa(rooms):
+    seats = desks = tables = 0
+    for room, _ in rooms.values():
+        for piece in room.pieces:
+            if piece.where not in (Where.FACING, Where.AROUND, Where.BEFORE):
+                continue
+            box = piece.footprint
+            others = [other.footprint for other in room.pieces if other.asset.family in piece.near]
+            front = -box.axes()[1]
+            spot = np.array((box.x, box.y))
+            if piece.where is Where.BEFORE:
+                # Turned as the sofa is, and on the side of the sofa's front.
+                assert any(
+                    abs(np.sin(other.yaw - box.yaw)) < 1e-6 and other.local(spot)[1] < -other.depth / 2
+                    for other in others
+                )
+                tables += 1
+            else:
+                ahead = spot + front * (box.depth / 2 + 0.6)
+                assert any(other.distance(ahead) < 0.3 for other in others), piece
+                seats += 1
+                if piece.where is Where.FACING:
+                    assert any(other.local(spot)[1] < -other.depth / 2 for other in others), piece
+                    desks += 1
+    assert seats > 20
+    assert min(desks, tables) >= 3
+
+
 def test_rooms_of_a_split_hold_its_own_furniture_alone(rooms):
     for place, pair in rooms.items():
         assert {piece.asset.split for room in pair for piece in room.pieces} == {place.split}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,13 +98,23 @@ def test_nobody_looks_into_the_blind_sector(room):
 
 
 def test_a_piece_in_between_hides_what_is_behind_it(room):
-    piece = max(room.pieces, key=lambda each: (each.footprint.low == 0) * each.footprint.high)
-    box = piece.footprint
-    across = box.axes()[1]
-    spots = [np.array((box.x, box.y)) + side * across * (box.depth / 2 + 0.05) for side in (-1, 1)]
-    eye = np.array((*spots[0], 0.1))
-    targets = Targets(np.array([(*spots[1], 0.1), (*spots[0], box.high + 3)]), np.array([98, 99]))
-    assert not cameras.visible(room, eye[None], targets)[0, 0]
+    bare = replace(room, pieces=())
+    hidden = 0
+    for piece in room.pieces:
+        box = piece.footprint
+        for axis, side in zip(box.axes(), (box.width, box.depth), strict=True):
+            spots = [np.array((box.x, box.y)) + sign * axis * (side / 2 + 0.05) for sign in (-1, 1)]
+            height = (box.low + box.high) / 2
+            eyes, there = np.array([(*spots[0], height)]), np.array([(*spots[1], height)])
+            targets = Targets(there, np.array([len(room.pieces)]))
+            if cameras.visible(bare, eyes, targets)[0, 0]:
+                assert not cameras.visible(room, eyes, targets)[0, 0], piece
+                hidden += 1
+            own = Targets(there, np.array([room.pieces.index(piece)]))
+            alone = replace(room, pieces=room.pieces[: own.owners[0] + 1])
+            others = replace(room, pieces=room.pieces[: own.owners[0]])
+            assert cameras.visible(alone, eyes, own)[0, 0] == cameras.visible(others, eyes, own)[0, 0]
+    assert hidden >= 3
 
 
 def test_noise_grows_with_distance_and_has_the_stated_spread():

@@ -198,6 +198,14 @@ FAMILIES: Mapping[str, Family] = {
             names="Radiator",
             words=("heater",),
             depth_m=(0, 0.26),
+            elevation_m=(0, 0.3),
+        ),
+        Family(
+            name="towel radiator",
+            nyu40=39,
+            names="Radiator",
+            words=("towel heater",),
+            elevation_m=(0.31, 1),
         ),
         Family(
             name="cabinet",

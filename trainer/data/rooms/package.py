@@ -84,6 +84,4 @@ def _run(command: Sequence[str], folder: Path, timeout_s: float, advice: str = "
         raise PreconditionFailed(f"{command[0]} took longer than {timeout_s:g} s") from None
     if result.returncode:
         last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-1:]
-        raise PreconditionFailed(
-            f"{' '.join(command[:2])} failed: {' '.join(last)}; try apt-get update first"
-        )
+        raise PreconditionFailed(f"{' '.join(command[:2])}: {' '.join(last)}{advice}")

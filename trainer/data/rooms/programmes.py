@@ -279,7 +279,7 @@ PROGRAMMES: Mapping[str, Programme] = {
                 _want("washing machine", Where.WALL, share=0.6),
                 _want("laundry basket", Where.CORNER, share=0.6),
                 _want("towel rack", Where.WALL, share=0.6),
-                _want("radiator", Where.WALL, share=0.8),
+                _want("towel radiator|radiator", Where.WALL, share=0.8),
                 _BIN,
                 _want("stool", Where.CORNER, share=0.4),
                 _want("plant", Where.CORNER, share=0.5, height_m=(0.3, 1.2)),
