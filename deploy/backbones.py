@@ -21,7 +21,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from xscene.errors import BundleInvalid, ExtraMissing, InvalidInput, NotFound, NotReady, XSceneError
+from deploy.endings import one_sentence
+from xscene.errors import BundleInvalid, ExtraMissing, InvalidInput, NotFound, NotReady
 
 app = typer.Typer(help="Get frozen networks; bundles name them and do not hold them.", no_args_is_help=True)
 
@@ -194,7 +195,7 @@ def fetch(
 
     Example: python -m deploy backbones fetch --name minilm-l6-v2
     """
-    with _one_sentence():
+    with one_sentence():
         for each in name or sorted(SOURCES):
             directory, fetched = ensure(each, cache_dir)
             typer.echo(f"{each}: {'fetched into' if fetched else 'is in'} {directory}")
@@ -215,7 +216,7 @@ def convert_blip(
 
     Example: python -m deploy backbones convert-blip model_large.pth
     """
-    with _one_sentence(), _extra():
+    with one_sentence(), _extra():
         from encoders_1d.backbones import BLIP_LARGE, write_blip
 
         if out.exists():
@@ -232,7 +233,7 @@ def list_backbones(cache_dir: CacheDir = CACHE_DIR) -> None:
 
     Example: python -m deploy backbones list
     """
-    with _one_sentence(), _extra():
+    with one_sentence(), _extra():
         from encoders_1d.backbones import registry
 
         entries = registry()
@@ -263,13 +264,3 @@ def _extra() -> Iterator[None]:
         if error.name not in ("torch", "safetensors", "tokenizers", "transformers"):
             raise
         raise ExtraMissing.named("backbones", "text") from error
-
-
-@contextlib.contextmanager
-def _one_sentence() -> Iterator[None]:
-    """End the command with one sentence and exit status 1 where it failed."""
-    try:
-        yield
-    except (XSceneError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error

@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xscene.errors import ExtraMissing, XSceneError
+from deploy.endings import one_sentence
+from xscene.errors import ExtraMissing
 from xscene.nn.manifest import MAX_BUNDLE_BYTES, to_json
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def init(
     """
     initialisers: dict[str, Initialiser] = {**INITIALISERS, "text": partial(_text, directory=text_backbone)}
     name = name or out.absolute().name
-    with _one_sentence():
+    with one_sentence():
         bundle = init_bundle(PRESETS[preset], out, name=name, seed=seed, initialisers=initialisers)
     sections = ", ".join(sorted(bundle.manifest.sections))
     typer.echo(f"{out}: untrained bundle {name} of {sections}, model_id {bundle.model_id}")
@@ -148,7 +149,7 @@ def show(
 
     Example: python -m deploy bundle show bundles/small --json
     """
-    with _one_sentence(), _extra():
+    with one_sentence(), _extra():
         from xscene.nn.bundle import open_bundle
 
         bundle = open_bundle(directory, max_bytes=max_bytes)
@@ -204,13 +205,3 @@ def _extra() -> Iterator[None]:
             raise
         extra = "text" if error.name == "tokenizers" else "fusion"
         raise ExtraMissing.named("bundle", extra) from error
-
-
-@contextlib.contextmanager
-def _one_sentence() -> Iterator[None]:
-    """End the command with one sentence and exit status 1 where it failed."""
-    try:
-        yield
-    except (XSceneError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from xscene.errors import ExtraMissing, XSceneError
+from deploy.endings import one_sentence
+from xscene.errors import ExtraMissing
 
 if TYPE_CHECKING:
     from trainer.data.rooms.production import Report
@@ -38,7 +39,7 @@ def fetch_furniture(
 
     Example: python -m deploy rooms fetch-furniture
     """
-    with _one_sentence(), _extra():
+    with one_sentence(), _extra():
         from trainer.data.rooms.library import build_library
         from trainer.data.rooms.models import BakeLimits
         from trainer.data.rooms.package import unpack_archives
@@ -70,7 +71,7 @@ def make(
 
     Example: python -m deploy rooms make --count 12 --seed 0 --out var/rooms
     """
-    with _one_sentence(), _extra():
+    with one_sentence(), _extra():
         from trainer.data.rooms.captures import Recipe
         from trainer.data.rooms.production import MANIFEST, Order
         from trainer.data.rooms.production import make as produce
@@ -93,7 +94,7 @@ def show(
 
     Example: python -m deploy rooms show var/rooms/scans/scene0000_00
     """
-    with _one_sentence(), _extra():
+    with one_sentence(), _extra():
         from trainer.data.rooms.pictures import picture
 
         target = out or Path(f"{room.absolute().name}.png")
@@ -107,7 +108,7 @@ def check(out: Annotated[Path, typer.Argument(help="Folder of the data set.")]) 
 
     Example: python -m deploy rooms check var/rooms
     """
-    with _one_sentence(), _extra():
+    with one_sentence(), _extra():
         from trainer.data.rooms.production import check as compare
 
         faults = compare(out)
@@ -153,13 +154,3 @@ def _extra() -> Iterator[None]:
         if (error.name or "").partition(".")[0] not in PARTS:
             raise
         raise ExtraMissing.named("rooms", "rooms") from error
-
-
-@contextlib.contextmanager
-def _one_sentence() -> Iterator[None]:
-    """End the command with one sentence and exit status 1 where it failed."""
-    try:
-        yield
-    except (XSceneError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
