@@ -1,9 +1,10 @@
 """The interface through which scans of any data set come in, and the registry of data sets.
 
 A data set of your own is one file: a subclass of `Dataset` that lists its scans, a subclass of
-`Scan` that reads one, and a function `register` that takes a `Registry`. Whatever a scan lacks keeps the default, which says
-that it is not there. Coordinates are metres with z up. Reading is lazy: nothing is opened before its
-method is called. A file that is wrong raises InvalidInput, and the message names the file.
+`Scan` that reads one, and a function `register` that takes a `Registry`. Whatever a scan lacks keeps
+the default, which says that it is not there. Coordinates are metres with z up. Reading is lazy:
+nothing is opened before its method is called. A file that is wrong raises InvalidInput, and the
+message names the file.
 
 Shapes: V vertices, F faces, H and W pixels.
 """
