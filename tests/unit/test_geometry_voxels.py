@@ -10,7 +10,14 @@ from hypothesis.extra import numpy as arrays
 
 from xscene.errors import InvalidInput, LimitExceeded
 from xscene.geometry.frames import Frame, Points
-from xscene.geometry.voxels import LARGEST_EXTENT_VOXELS, mean_per_voxel, thin, voxelise
+from xscene.geometry.voxels import (
+    LARGEST_EXTENT_VOXELS,
+    MAX_TABLE_CELLS,
+    group,
+    mean_per_voxel,
+    thin,
+    voxelise,
+)
 
 clouds = arrays.arrays(
     np.float32, st.tuples(st.integers(0, 40), st.just(3)), elements=st.floats(-2, 2, width=32)
@@ -171,3 +178,14 @@ def test_colours_of_another_cloud_are_refused():
 def test_thinning_keeps_to_the_extent_limit():
     with pytest.raises(LimitExceeded, match=r"101 voxels of 0\.1 m along y, the limit is 100"):
         thin(raw([(0, 0, 0), (0, 10.05, 0)]), None, 0.1, max_extent_voxels=100)
+
+
+@given(st.lists(st.integers(0, 50), max_size=60), st.booleans())
+def test_equal_keys_form_groups_in_their_order(keys, are_large):
+    # Groups of large keys are found in another way than those of small ones.
+    values = np.array(keys, dtype=np.int64) + are_large * (MAX_TABLE_CELLS - 10)
+    first, inverse, counts = group(values)
+    members = {key: np.flatnonzero(values == key).tolist() for key in sorted(set(values.tolist()))}
+    assert first.tolist() == [places[0] for places in members.values()]
+    assert counts.tolist() == [len(places) for places in members.values()]
+    assert [list(members)[each] for each in inverse] == values.tolist()

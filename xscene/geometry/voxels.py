@@ -20,6 +20,7 @@ from xscene.geometry.frames import Frame, Matrix, Points
 LARGEST_EXTENT_VOXELS = 1 << 21
 DEFAULT_EXTENT_VOXELS = 1 << 16
 LARGEST_COORDINATE = (1 << 31) - 1
+MAX_TABLE_CELLS = 1 << 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +83,31 @@ def voxelise(points: Points, voxel_m: float, *, max_extent_voxels: int = DEFAULT
         column = points.xyz[:, axis].astype(np.float64)
         keys *= extent[axis]
         keys += np.floor(column / voxel_m).astype(np.int64) - low[axis]
-    _, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    first, inverse, counts = group(keys)
     coordinates = np.floor(points.xyz[first].astype(np.float64) / voxel_m).astype(np.int32)
     return Voxels(coordinates, inverse, first, counts, voxel_m, points.frame)
+
+
+def group(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Groups of equal keys (N,), in the order of the keys; no key is negative.
+
+    Answers with the first place of each group (M,), the group of each place (N,), and the number of
+    places of each group (M,).
+    """
+    num_cells = int(keys.max(initial=-1)) + 1
+    if num_cells > MAX_TABLE_CELLS:
+        return np.unique(keys, return_index=True, return_inverse=True, return_counts=True)[1:]
+    # A table of all cells takes a sixth of the time of a sort, and rooms have few enough.
+    is_taken = np.zeros(num_cells, dtype=np.bool_)
+    is_taken[keys] = True
+    cells = np.flatnonzero(is_taken)
+    number = np.empty(num_cells, dtype=np.int32)
+    number[cells] = np.arange(len(cells), dtype=np.int32)
+    inverse = number[keys].astype(np.int64)
+    first = np.empty(len(cells), dtype=np.int64)
+    # From the last place to the first: what is written last stays.
+    first[inverse[::-1]] = np.arange(len(keys))[::-1]
+    return first, inverse, np.bincount(inverse, minlength=len(cells))
 
 
 def _check_settings(voxel_m: float, max_extent_voxels: int) -> None:
@@ -96,9 +119,12 @@ def _check_settings(voxel_m: float, max_extent_voxels: int) -> None:
 
 def _grid(points: Points, voxel_m: float, max_extent_voxels: int) -> tuple[list[int], tuple[int, ...]]:
     """Lowest voxel and number of voxels along each axis, from the extremes alone."""
+    # Column by column: many times as fast as numpy's extremes along the long axis.
+    columns = [points.xyz[:, axis] for axis in range(3)]
     with np.errstate(over="ignore"):
         low, high = (
-            np.floor(reduce(points.xyz, axis=0).astype(np.float64) / voxel_m) for reduce in (np.min, np.max)
+            np.floor(np.array([reduce(column) for column in columns], dtype=np.float64) / voxel_m)
+            for reduce in (np.min, np.max)
         )
     farthest = float(max(np.abs(low).max(), np.abs(high).max()))
     if farthest > LARGEST_COORDINATE:

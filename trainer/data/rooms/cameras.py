@@ -156,7 +156,7 @@ def look(eye: Matrix, yaw: float, pitch: float, roll: float = 0.0) -> Matrix:
     """The pose (4,4) of a camera that looks along z, with x right and y down; pitch is below the horizon."""
     forward = np.array((math.cos(yaw) * math.cos(pitch), math.sin(yaw) * math.cos(pitch), -math.sin(pitch)))
     right = np.array((math.sin(yaw), -math.cos(yaw), 0.0))
-    down = np.cross(forward, right)
+    down = np.array((-math.cos(yaw) * math.sin(pitch), -math.sin(yaw) * math.sin(pitch), -math.cos(pitch)))
     pose = np.eye(4)
     pose[:3, 0] = math.cos(roll) * right + math.sin(roll) * down
     pose[:3, 1] = math.cos(roll) * down - math.sin(roll) * right
@@ -178,11 +178,13 @@ def _in_view(poses: Matrix, points: Matrix, intrinsics: Intrinsics) -> NDArray[n
 
 def _apart(poses: Sequence[Matrix]) -> Matrix:
     """How little each two views (C,C) are alike: 1 for other places or other directions, 0 for the same."""
-    eyes = np.stack([pose[:3, 3] for pose in poses])
-    forward = np.stack([pose[:3, 2] for pose in poses])
-    distance = np.linalg.norm(eyes[:, None] - eyes[None], axis=2) / FRESH_M
-    turn = np.linalg.norm(forward[:, None] - forward[None], axis=2) / FRESH_TURN
-    return np.asarray(np.minimum(np.hypot(distance, turn), 1.0))
+    eyes = np.stack([pose[:3, 3] for pose in poses]) / FRESH_M
+    forward = np.stack([pose[:3, 2] for pose in poses]) / FRESH_TURN
+    # A place and a direction are one point, and the squares of all distances one product of matrices.
+    points = np.hstack([eyes - eyes.mean(axis=0), forward])
+    squares = np.square(points).sum(axis=1)
+    apart = squares[:, None] + squares - 2 * points @ points.T
+    return np.asarray(np.sqrt(np.clip(apart, 0.0, 1.0)))
 
 
 def _greedy(shows: Matrix, apart: Matrix, count: int) -> Sequence[int]:

@@ -220,7 +220,7 @@ class Renderer:
         rgb = np.frombuffer(target.read(components=3, attachment=0), np.uint8).reshape(*shape, 3)
         raw = np.frombuffer(target.read(components=2, attachment=1, dtype="f4"), np.float32)
         depth, ids = raw.reshape(*shape, 2).transpose(2, 0, 1)
-        return Frame(rgb, depth, ids.astype(np.uint16))
+        return Frame(rgb, np.ascontiguousarray(depth), ids.astype(np.uint16))
 
     def _target(self, size: tuple[int, int]) -> Any:
         if size not in self._targets:

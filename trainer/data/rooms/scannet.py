@@ -15,14 +15,13 @@ from PIL import Image
 from trainer.data.rooms.captures import Capture
 from trainer.data.rooms.families import FAMILIES, Split
 from trainer.data.rooms.ply import PlyMesh, write_ply
+from trainer.data.rooms.png import write_png
 from trainer.data.rooms.stages import NYU40
 from xscene.geometry.frames import Matrix, apply, inverse
 
 FRAME_STEP = 20
 NUM_NYU40 = 41
 GOLDEN = 0.618034
-# Run lengths only: noise packs no better otherwise, and takes several times as long.
-PNG_SAVING: dict[str, Any] = {"compress_level": 1, "compress_type": 3}
 LABELS_HEADER = ("id", "raw_category", "category", "count", "nyu40id", "nyu40class")
 DEPTH_UNIT_M = 0.001
 
@@ -101,9 +100,8 @@ def _write_frames(folder: Path, capture: Capture, jpeg_quality: int) -> None:
         name = at * FRAME_STEP
         Image.fromarray(view.frame.rgb).save(data / "color" / f"{name}.jpg", quality=jpeg_quality)
         millimetres = np.rint(view.depth / DEPTH_UNIT_M).astype(np.uint16)
-        Image.fromarray(millimetres).save(data / "depth" / f"{name}.png", **PNG_SAVING)
-        ids = Image.fromarray(view.frame.ids.astype(np.uint8))
-        ids.save(data / "instance-filt" / f"{name}.png", **PNG_SAVING)
+        write_png(data / "depth" / f"{name}.png", millimetres)
+        write_png(data / "instance-filt" / f"{name}.png", view.frame.ids.astype(np.uint8))
         (data / "pose" / f"{name}.txt").write_text(_matrix(capture.raw_from_room @ view.pose))
     intrinsic = np.eye(4)
     intrinsic[:3, :3] = capture.intrinsics.matrix()

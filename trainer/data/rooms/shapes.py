@@ -19,7 +19,8 @@ MAX_REFINEMENTS = 10
 # Of a triangle seen from above, in cells: below this it stands upright.
 FLAT_AREA = 1e-6
 EDGE = 1e-6
-MAX_CORNERS = 1 << 21
+# Three of them make one key of 63 bits.
+CORNER_BITS = 21
 # Sides of a cuboid, counter-clockwise from outside, over corners with x slowest and z fastest.
 SIDES = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
 
@@ -177,12 +178,14 @@ def distinct_faces(faces: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
     # The lowest corner comes first and the sense of rotation stays, so that equal faces look equal.
     lowest = np.minimum(np.minimum(first, second), third)
     middle = np.where(lowest == first, second, np.where(lowest == second, third, first))
-    span = int(max(first.max(), second.max(), third.max())) + 1
-    assert span <= MAX_CORNERS, "three corners no longer fit one key"
-    keys = np.sort((lowest * span + middle) * span + (first + second + third - lowest - middle))
+    assert max(first.max(), second.max(), third.max()) < 1 << CORNER_BITS, "three corners exceed one key"
+    last = first + second + third - lowest - middle
+    keys = np.sort((lowest << CORNER_BITS | middle) << CORNER_BITS | last)
     # Not numpy.unique, whose hash table takes five times as long as the sort.
-    rest, last = np.divmod(keys[np.diff(keys, prepend=-1) > 0], span)
-    return np.stack([*np.divmod(rest, span), last], axis=1).astype(np.int32)
+    keys = keys[np.diff(keys, prepend=-1) > 0]
+    corner = (1 << CORNER_BITS) - 1
+    parts = (keys >> 2 * CORNER_BITS, keys >> CORNER_BITS & corner, keys & corner)
+    return np.stack(parts, axis=1).astype(np.int32)
 
 
 def top_heights(shape: Shape, size_m: ArrayLike, cell_m: float) -> NDArray[np.float32]:
