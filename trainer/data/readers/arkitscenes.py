@@ -132,7 +132,7 @@ class ArkitScan(Scan):
             object_id=number,
             label=label,
             nyu40=self._data_set.object_files.nyu40(label),
-            box=oriented_box(one["segments"]["obbAligned"], flat_axes=False),
+            box=oriented_box(one["segments"]["obbAligned"]),
         )
 
     def views(self) -> Sequence[View]:
@@ -173,7 +173,7 @@ class ArkitScan(Scan):
 
     def _poses(self, path: Path) -> dict[int, tuple[str, Floats]]:
         """Where each line stands, and its axis, angle and shift, by its time in milliseconds."""
-        poses = {}
+        poses: dict[int, tuple[str, Floats]] = {}
         for number, line in enumerate(read_lines(path, max_bytes=self._limits.max_text_bytes), start=1):
             where = f"{path.name}, line {number}"
             poses[_milliseconds(line.split()[0], where)] = (where, numbers(line, where, 7)[1:])
@@ -239,7 +239,7 @@ def rotation_about(axis_angle: Floats) -> Matrix:
 
 def _milliseconds(text: str, where: str) -> int:
     """A time in seconds, to three decimals."""
-    (seconds,) = numbers(text, where, 1).tolist()
+    seconds = float(numbers(text, where, 1)[0])
     if not np.isfinite(seconds):
         raise InvalidInput.at(where, f"time {seconds}, needs a finite number")
     return round(seconds * MS_PER_S)

@@ -102,7 +102,7 @@ class Structured3dScan(Scan):
         )
 
     def objects(self) -> tuple[ScannedObject, ...]:
-        """Objects of the mesh, each of the class that most of its vertices have; classless ones are left out."""
+        """Objects of the class that most of their vertices have; classless ones are left out."""
         mesh = self._read_mesh()
         classes = majority(_known_ids(mesh.property("object_id")), mesh.property("nyu40id"))
         return tuple(
