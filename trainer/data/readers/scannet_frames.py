@@ -76,9 +76,7 @@ class Views(Sequence[View]):
 class ExportedFrames:
     """Folders of exported frames, whose files are named by their number."""
 
-    color: Path
-    depth: Path
-    pose: Path
+    folder: Path
     instances: Path
     color_matrix: Path
     depth_matrix: Path
@@ -89,7 +87,7 @@ class ExportedFrames:
         """Pictures by number, in the order of numbers."""
         found = {}
         for suffix in reversed(COLOR_SUFFIXES):
-            for path in self.color.glob(f"*{suffix}"):
+            for path in (self.folder / "color").glob(f"*{suffix}"):
                 if path.stem.isdecimal():
                     found[int(path.stem)] = path
         return dict(sorted(found.items()))
@@ -128,7 +126,7 @@ class ExportedView(View):
     def __init__(self, frames: ExportedFrames, color: Path) -> None:
         self.view_id = color.stem
         self.intrinsics = frames.intrinsics
-        self.camera_to_world = read_matrix(frames.pose / f"{color.stem}.txt")
+        self.camera_to_world = read_matrix(frames.folder / "pose" / f"{color.stem}.txt")
         self._frames = frames
         self._color = color
 
@@ -145,43 +143,51 @@ class ExportedView(View):
 
     def depth(self) -> DepthImage | None:
         """Depth in metres; None where there is no file."""
-        path = self._frames.depth / f"{self.view_id}.png"
+        path = self._frames.folder / "depth" / f"{self.view_id}.png"
         if not path.exists():
             return None
-        units = self._grey(path)
+        units = _grey(path, self._frames.options)
         metres = (units / np.float32(self._frames.options.depth_units_a_metre)).astype(np.float32)
         height, width = metres.shape
         return DepthImage(metres, read_intrinsics(self._frames.depth_matrix, width, height))
 
     def object_pixels(self) -> NDArray[np.int32] | None:
-        """Objects (H,W) at the picture's size: the file holds ids plus one, 0 for none."""
+        """Objects (H,W) at the picture's size."""
         path = self._frames.instances / f"{self.view_id}.png"
-        if not path.exists():
-            return None
-        return resized_ids(self._grey(path), self.intrinsics.height, self.intrinsics.width) - 1
+        return object_ids(path, self.intrinsics, self._frames.options)
 
-    def _grey(self, path: Path) -> NDArray[np.int32]:
-        options = self._frames.options
-        data = read_bytes(path, max_bytes=options.max_picture_bytes)
-        return grey_pixels(data, f"{path.parent.name}/{path.name}", max_pixels=options.max_picture_pixels)
+
+def object_ids(path: Path, intrinsics: Intrinsics, options: FrameOptions) -> NDArray[np.int32] | None:
+    """Objects (H,W) of a picture; the file holds ids plus one and 0 for none. None without a file."""
+    return (
+        resized_ids(_grey(path, options), intrinsics.height, intrinsics.width) - 1 if path.exists() else None
+    )
+
+
+def _grey(path: Path, options: FrameOptions) -> NDArray[np.int32]:
+    data = read_bytes(path, max_bytes=options.max_picture_bytes)
+    return grey_pixels(data, f"{path.parent.name}/{path.name}", max_pixels=options.max_picture_pixels)
 
 
 def resized_ids(ids: NDArray[np.int32], height: int, width: int) -> NDArray[np.int32]:
     """Ids (H,W) at another size, each the nearest one's."""
     rows = (2 * np.arange(height) + 1) * ids.shape[0] // (2 * height)
     columns = (2 * np.arange(width) + 1) * ids.shape[1] // (2 * width)
-    return ids[rows[:, None], columns]
+    resized: NDArray[np.int32] = ids[rows[:, None], columns]
+    return resized
 
 
 class SensView(View):
     """A frame of a stream."""
 
-    def __init__(self, stream: SensStream, frame: int) -> None:
+    def __init__(self, stream: SensStream, frame: int, instances: Path, options: FrameOptions) -> None:
         self.view_id = str(frame)
         self.intrinsics = stream.color_intrinsics
         self.camera_to_world = stream.camera_to_world[frame]
         self._stream = stream
         self._frame = frame
+        self._instances = instances
+        self._options = options
 
     def color(self) -> bytes:
         """The picture as encoded."""
@@ -191,26 +197,29 @@ class SensView(View):
         """Depth in metres."""
         return DepthImage(self._stream.depth(self._frame), self._stream.depth_intrinsics)
 
+    def object_pixels(self) -> NDArray[np.int32] | None:
+        """Objects (H,W) at the picture's size."""
+        path = self._instances / f"{self.view_id}.png"
+        return object_ids(path, self.intrinsics, self._options)
+
 
 def scan_views(
     folder: Path, scan_id: str, exports: Path, *, options: FrameOptions = FRAME_OPTIONS
 ) -> Sequence[View]:
     """Frames exported into the scan's folder, else those under `exports`, else those of the stream."""
     data, apart = folder / "data", exports / scan_id
+    instances = next((of / "instance-filt" for of in (data, apart) if (of / "instance-filt").is_dir()), None)
+    instances = instances or folder / "instance-filt"
+    matrix = folder / "intrinsics.txt"
     if (data / "color").is_dir():
-        matrices = [data / "intrinsic" / f"intrinsic_{kind}.txt" for kind in ("color", "depth")]
-        if not matrices[0].exists():
-            matrices = [folder / "intrinsics.txt"] * 2
-        return _exported(data, matrices, options)
+        color, depth = (data / "intrinsic" / f"intrinsic_{kind}.txt" for kind in ("color", "depth"))
+        both = (color, depth) if color.exists() else (matrix, matrix)
+        return ExportedFrames(data, instances, *both, options).views()
     if (apart / "color").is_dir():
-        return _exported(apart, [exports / "intrinsics.txt"] * 2, options)
+        matrix = exports / "intrinsics.txt"
+        return ExportedFrames(apart, instances, matrix, matrix, options).views()
     if (path := folder / f"{scan_id}.sens").exists():
         stream = open_sens(path, limits=options.sens)
         frames = range(0, len(stream), options.sens_step)
-        return Views(len(frames), lambda at: SensView(stream, frames[at]))
+        return Views(len(frames), lambda at: SensView(stream, frames[at], instances, options))
     return ()
-
-
-def _exported(folder: Path, matrices: Sequence[Path], options: FrameOptions) -> Sequence[View]:
-    color, depth, pose, instances = (folder / kind for kind in ("color", "depth", "pose", "instance-filt"))
-    return ExportedFrames(color, depth, pose, instances, *matrices, options).views()
