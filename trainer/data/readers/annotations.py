@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.readers.documents import Value, read_json
-from trainer.data.readers.files import read_table
+from trainer.data.readers.labels import read_labels
 from trainer.data.readers.limits import ScanLimits
 from trainer.data.scans import Referral
 from xscene.errors import InvalidInput
@@ -19,47 +19,24 @@ from xscene.geometry.frames import Frame
 
 REFERRALS = Path("sceneverse", "ssg_ref_rel2_template.json")
 LABELS = "scannetv2-labels.combined.tsv"
+MAX_OBJECT_ID = (1 << 31) - 1
 NYU40 = (
-    "wall",
-    "floor",
-    "cabinet",
-    "bed",
-    "chair",
-    "sofa",
-    "table",
-    "door",
-    "window",
-    "bookshelf",
-    "picture",
-    "counter",
-    "blinds",
-    "desk",
-    "shelves",
-    "curtain",
-    "dresser",
-    "pillow",
-    "mirror",
-    "floor mat",
-    "clothes",
-    "ceiling",
-    "books",
-    "refrigerator",
-    "television",
-    "paper",
-    "towel",
-    "shower curtain",
-    "box",
-    "whiteboard",
-    "person",
-    "night stand",
-    "toilet",
-    "sink",
-    "lamp",
-    "bathtub",
-    "bag",
-    "otherstructure",
-    "otherfurniture",
-    "otherprop",
+    *("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf"),
+    *(
+        "picture",
+        "counter",
+        "blinds",
+        "desk",
+        "shelves",
+        "curtain",
+        "dresser",
+        "pillow",
+        "mirror",
+        "floor mat",
+    ),
+    *("clothes", "ceiling", "books", "refrigerator", "television", "paper", "towel", "shower curtain", "box"),
+    *("whiteboard", "person", "night stand", "toilet", "sink", "lamp", "bathtub", "bag"),
+    *("otherstructure", "otherfurniture", "otherprop"),
 )
 """Names of the classes; the first is number 1."""
 
@@ -86,19 +63,23 @@ class ObjectFiles:
     def nyu40_ids(self) -> Mapping[str, int]:
         """NYU40 class of each label of ScanNet's table; none without the file."""
         path = self._folder / LABELS
-        if not path.exists():
-            return {}
-        known = {}
-        for number, row in enumerate(read_table(path, max_bytes=self._limits.max_text_bytes), start=2):
-            label, nyu40 = row.get("raw_category"), row.get("nyu40id")
-            if label is None or nyu40 is None or not nyu40.isdecimal():
-                raise InvalidInput.at(f"{path.name}, row {number}", "needs raw_category and nyu40id")
-            known[label] = int(nyu40)
-        return known
+        return read_labels(path).nyu40 if path.exists() else {}
 
     def nyu40(self, label: str) -> int | None:
         """NYU40 class of a label; None where it has none."""
         return nyu40_or_none(self.nyu40_ids.get(label, 0))
+
+
+def by_object(described: Iterable[Value], *keys: str) -> dict[int, Value]:
+    """What is said of each object, whose id stands under the first of these keys that is there."""
+    found: dict[int, Value] = {}
+    for one in described:
+        id_value = next((known for key in keys if (known := one.get(key)) is not None), None) or one[keys[0]]
+        object_id = id_value.integer()
+        if object_id in found or not 0 <= object_id <= MAX_OBJECT_ID:
+            raise InvalidInput.at(id_value.where, f"{object_id} is negative, too large or given twice")
+        found[object_id] = one
+    return found
 
 
 def nyu40_or_none(number: int) -> int | None:

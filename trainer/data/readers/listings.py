@@ -15,7 +15,7 @@ from xscene.errors import InvalidInput, NotFound
 log = logging.getLogger(__name__)
 
 # Ids become names of folders.
-SCAN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+SCAN_ID = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
 def folder(root: Path, name: str) -> Path:
@@ -61,5 +61,8 @@ def present(
     if not found:
         raise NotFound(f"{data_set}: none of {len(listed)} listed scans is there")
     if len(found) < len(listed):
-        log.info("scans are missing", extra={"data_set": data_set, "missing": len(listed) - len(found)})
+        log.warning(
+            "listed scans are missing",
+            extra={"dataset": data_set, "num_missing": len(listed) - len(found)},
+        )
     return found

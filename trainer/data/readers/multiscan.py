@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.readers.annotations import ObjectFiles, oriented_box
+from trainer.data.readers.annotations import ObjectFiles, by_object, oriented_box
 from trainer.data.readers.documents import Value, json_lines, read_json
 from trainer.data.readers.files import read_text
 from trainer.data.readers.limits import SCAN_LIMITS, ScanLimits
@@ -91,17 +91,16 @@ class MultiscanScan(Scan):
 
     def objects(self) -> tuple[ScannedObject, ...]:
         """Annotated objects, without those that stand for what was to be removed."""
-        found = [
+        return tuple(
             ScannedObject(
-                object_id=one["objectId"].integer(),
+                object_id=number,
                 label=label,
                 nyu40=self._data_set.object_files.nyu40(label),
                 box=None if (obb := one.get("obb")) is None else oriented_box(obb),
             )
-            for one in self._annotated()
+            for number, one in sorted(self._annotated().items())
             if not _is_removed(label := _label(one))
-        ]
-        return tuple(sorted(found, key=lambda one: one.object_id))
+        )
 
     def views(self) -> Sequence[View]:
         """Extracted frames; a frame without a pose counts as one whose tracking was lost."""
@@ -134,11 +133,12 @@ class MultiscanScan(Scan):
     def _json(self, name: str) -> Value:
         return read_json(self._path / name, max_bytes=self._limits.max_json_bytes)
 
-    def _annotated(self) -> list[Value]:
-        return list(self._json(f"{self.entry.scan_id}.annotations.json")["objects"].items())
+    def _annotated(self) -> dict[int, Value]:
+        described = self._json(f"{self.entry.scan_id}.annotations.json")["objects"]
+        return by_object(described.items(), "objectId")
 
     def _removed_ids(self) -> list[int]:
-        return [one["objectId"].integer() for one in self._annotated() if _is_removed(_label(one))]
+        return [number for number, one in self._annotated().items() if _is_removed(_label(one))]
 
     def _mesh_from_poses(self) -> Matrix:
         """From the frame of the poses to that of the mesh (4,4)."""

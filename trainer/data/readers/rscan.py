@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.readers.annotations import ObjectFiles, majority, nyu40_or_none, oriented_box
+from trainer.data.readers.annotations import ObjectFiles, by_object, majority, nyu40_or_none, oriented_box
 from trainer.data.readers.documents import Value, read_json
 from trainer.data.readers.limits import SCAN_LIMITS, ScanLimits
 from trainer.data.readers.listings import checked_id, folder, listed_splits, present
@@ -115,7 +115,9 @@ class RscanDataset(Dataset):
         if not path.exists():
             return {}
         return {
-            scan["scan"].text(): {one["id"].integer(): one["label"].text() for one in scan["objects"].items()}
+            scan["scan"].text(): {
+                one: said["label"].text() for one, said in by_object(scan["objects"].items(), "id").items()
+            }
             for scan in read_json(path, max_bytes=self.limits.max_json_bytes)["scans"].items()
         }
 
@@ -194,18 +196,20 @@ class RscanScan(Scan):
     def _limits(self) -> ScanLimits:
         return self._data_set.limits
 
-    def _groups(self) -> tuple[tuple[int, Value], ...]:
-        """Ids and groups of segments."""
+    def _groups(self) -> dict[int, Value]:
+        """Groups of segments by object."""
         path = self._path / GROUPS
         if not path.exists():
-            return ()
-        groups = read_json(path, max_bytes=self._limits.max_json_bytes)["segGroups"].items()
-        return tuple(((group.get("objectId") or group["id"]).integer(), group) for group in groups)
+            return {}
+        groups = read_json(path, max_bytes=self._limits.max_json_bytes)["segGroups"]
+        return by_object(groups.items(), "objectId", "id")
 
     def boxes(self) -> dict[int, OrientedBox]:
         """Box of each object that has one."""
         return {
-            one: oriented_box(obb) for one, group in self._groups() if (obb := group.get("obb")) is not None
+            one: oriented_box(obb)
+            for one, group in self._groups().items()
+            if (obb := group.get("obb")) is not None
         }
 
     def ids(self) -> frozenset[int]:
@@ -213,7 +217,7 @@ class RscanScan(Scan):
         return frozenset(self._object_labels())
 
     def _object_labels(self) -> dict[int, str]:
-        own = {one: group["label"].text() for one, group in self._groups()}
+        own = {one: group["label"].text() for one, group in self._groups().items()}
         return own | dict(self._data_set.labels.get(self.entry.scan_id, {}))
 
     def _labels(self) -> PlyFile | None:
@@ -251,7 +255,7 @@ class RscanScan(Scan):
             raise InvalidInput.at(
                 f"{self.entry.scan_id}/{SEGMENTS}", f"{len(segments)} segments of {num_vertices} vertices"
             )
-        for one, group in groups:
+        for one, group in groups.items():
             ids[np.isin(segments, group["segments"].integers())] = one
         return ids
 
