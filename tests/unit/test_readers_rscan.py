@@ -307,7 +307,7 @@ def test_a_broken_frame_is_named(dataset, tmp_path, name, data, said):
     write(tmp_path / "scans" / REFERENCE / "sequence" / name, data)
     view = scan_of(dataset, REFERENCE).views()[0]
     with pytest.raises(InvalidInput, match=f"(frame-)?000000.*{said}"):
-        (view.camera_to_world, view.intrinsics, view.depth())
+        _ = (view.camera_to_world, view.intrinsics, view.depth())
 
 
 def test_a_frame_without_pose_or_depth_counts_as_lost(dataset, tmp_path):

@@ -45,18 +45,20 @@ def checked_id(scan_id: str, where: str) -> str:
     return scan_id
 
 
+def require_one_split(groups: Iterable[tuple[str, Split]], data_set: str) -> None:
+    """Refuses a group, such as a place, that lies in two splits."""
+    splits: dict[str, Split] = {}
+    for group, split in groups:
+        if splits.setdefault(group, split) is not split:
+            raise InvalidInput.at(data_set, f"{group} lies in splits {splits[group]} and {split}")
+
+
 def present(
     entries: Iterable[ScanEntry], folders: Mapping[str, Path], data_set: str
 ) -> tuple[ScanEntry, ...]:
     """Entries whose folder is there, ordered by id; refuses a place that lies in two splits."""
     listed = sorted(entries, key=lambda entry: entry.scan_id)
-    splits: dict[str, Split] = {}
-    for entry in listed:
-        known = splits.setdefault(entry.place_id, entry.split)
-        if known is not entry.split:
-            raise InvalidInput.at(
-                data_set, f"place {entry.place_id} lies in splits {known} and {entry.split}"
-            )
+    require_one_split(((f"place {entry.place_id}", entry.split) for entry in listed), data_set)
     found = tuple(entry for entry in listed if folders[entry.scan_id].is_dir())
     if not found:
         raise NotFound(f"{data_set}: none of {len(listed)} listed scans is there")

@@ -17,7 +17,7 @@ from trainer.data.readers.annotations import NYU40, ObjectFiles, majority, nyu40
 from trainer.data.readers.documents import read_json
 from trainer.data.readers.files import grey_pixels, numbers, picture_size, read_text
 from trainer.data.readers.limits import SCAN_LIMITS, ScanLimits
-from trainer.data.readers.listings import folder, listed_splits, present
+from trainer.data.readers.listings import folder, listed_splits, present, require_one_split
 from trainer.data.readers.ply import PlyFile, read_ply
 from trainer.data.readers.snapshots import (
     MM_PER_M,
@@ -64,6 +64,9 @@ class Structured3dDataset(Dataset):
     def entries(self) -> tuple[ScanEntry, ...]:
         """Listed rooms that are there."""
         lists = listed_splits(self._files, self.limits)
+        # Rooms of a house share its furniture.
+        houses = ((f"house {_house_and_room(one)[0]}", split) for one, split in lists.items())
+        require_one_split(houses, NAME)
         entries = [ScanEntry(scan_id=one, place_id=one, split=split) for one, split in lists.items()]
         return present(entries, {one: self._mesh(one).parent for one in lists}, NAME)
 
