@@ -30,6 +30,13 @@ def write_structured3d(root: Path) -> SyntheticScene:
             {"ID": 7, "type": "door", "planeID": [1]},
         ]
         write(root / "scans" / house / "annotation_3d.json", {"semantics": semantics})
+    # SceneVerse numbers objects on its own; two of its targets are tied to no object or to several.
+    sentences = [
+        {"scan_id": ROOMS[0], "target_id": target, "utterance": f"Sentence {target}."} for target in (1, 2, 3)
+    ]
+    write(root / "files" / "sceneverse" / "ssg_ref_rel2_template.json", sentences)
+    tied = {"17": "1", "0": 2, "5": 2}
+    write(root / "scans" / "scene_00000" / "2D_rendering" / "485142" / "obj2tgid.json", tied)
     write(root / "files" / "train_scans.txt", f"{ROOMS[0]}\n{ROOMS[1]}\n")
     write(root / "files" / "val_scans.txt", f"{ROOMS[2]}\nscene_03000_13\n")
     return scene

@@ -52,7 +52,7 @@ def test_a_scan_listed_for_validation_and_test_counts_for_validation(dataset):
 
 def test_a_scan_listed_for_training_and_validation_is_refused(dataset, tmp_path):
     write(tmp_path / "files" / "val_scans.txt", f"{SCANS[0]}\n")
-    with pytest.raises(InvalidInput, match="val_scans.txt: scan scene_00000_00 is listed for train as well"):
+    with pytest.raises(InvalidInput, match=r"val_scans.txt: scan scene_00000_00 is listed for train as well"):
         dataset.entries()
 
 

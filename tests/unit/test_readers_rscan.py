@@ -332,11 +332,11 @@ def test_a_broken_depth_scale_is_named(dataset, tmp_path, shift):
 
 def test_an_unknown_split_is_refused(dataset, tmp_path):
     edit(tmp_path / "files" / "3RScan.json", lambda places: places[0].update(type="holdout"))
-    with pytest.raises(InvalidInput, match="3RScan.json.*'holdout', needs one of train"):
+    with pytest.raises(InvalidInput, match=r"3RScan.json.*'holdout', needs one of train"):
         dataset.entries()
 
 
 def test_an_id_that_leads_out_of_the_folder_is_refused(dataset, tmp_path):
     edit(tmp_path / "files" / "3RScan.json", lambda places: places[0].update(reference="../../etc"))
-    with pytest.raises(InvalidInput, match="'../../etc' is no id of a scan"):
+    with pytest.raises(InvalidInput, match=r"'../../etc' is no id of a scan"):
         dataset.entries()

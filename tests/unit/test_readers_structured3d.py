@@ -120,6 +120,11 @@ def test_the_room_has_its_kind_and_its_plan(scan, dataset):
     assert dataset.open(dataset.entries()[1]).scene_label() == ""
 
 
+def test_sentences_are_about_the_one_object_that_they_are_tied_to(scan, dataset):
+    assert [(one.text, one.target_id) for one in scan.referrals()] == [("Sentence 1.", 17)]
+    assert dataset.open(dataset.entries()[1]).referrals() == ()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -196,6 +196,7 @@ class RscanScan(Scan):
     def _limits(self) -> ScanLimits:
         return self._data_set.limits
 
+    @cached_property
     def _groups(self) -> dict[int, Value]:
         """Groups of segments by object."""
         path = self._path / GROUPS
@@ -208,7 +209,7 @@ class RscanScan(Scan):
         """Box of each object that has one."""
         return {
             one: oriented_box(obb)
-            for one, group in self._groups().items()
+            for one, group in self._groups.items()
             if (obb := group.get("obb")) is not None
         }
 
@@ -217,7 +218,7 @@ class RscanScan(Scan):
         return frozenset(self._object_labels())
 
     def _object_labels(self) -> dict[int, str]:
-        own = {one: group["label"].text() for one, group in self._groups().items()}
+        own = {one: group["label"].text() for one, group in self._groups.items()}
         return own | dict(self._data_set.labels.get(self.entry.scan_id, {}))
 
     def _labels(self) -> PlyFile | None:
@@ -248,7 +249,7 @@ class RscanScan(Scan):
     def _segment_ids(self, num_vertices: int) -> NDArray[np.int32]:
         """Object of each vertex by its segment; none where either file is missing."""
         ids, path = np.full(num_vertices, NO_OBJECT, dtype=np.int32), self._path / SEGMENTS
-        if not (groups := self._groups()) or not path.exists():
+        if not (groups := self._groups) or not path.exists():
             return ids
         segments = read_json(path, max_bytes=self._limits.max_json_bytes)["segIndices"].integers()
         if len(segments) != num_vertices:

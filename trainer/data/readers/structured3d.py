@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from trainer.data.scans import (
     Dataset,
     DepthImage,
     FloorplanDrawing,
+    Referral,
     Registry,
     Scan,
     ScanEntry,
@@ -112,6 +113,23 @@ class Structured3dScan(Scan):
             ScannedObject(object_id=one, label=NYU40[known - 1], nyu40=known)
             for one, number in sorted(classes.items())
             if one != NO_OBJECT and (known := nyu40_or_none(number)) is not None
+        )
+
+    def referrals(self) -> tuple[Referral, ...]:
+        """SceneVerse's sentences, whose targets `obj2tgid.json` ties to objects, where it ties one alone."""
+        path = self._house / "2D_rendering" / self._room / "obj2tgid.json"
+        if not path.exists():
+            return ()
+        tied: dict[int, list[int]] = {}
+        for name, target in read_json(path, max_bytes=self._data_set.limits.max_json_bytes).fields():
+            if not name.isdecimal():
+                raise InvalidInput.at(path.name, f"{name[:80]!r} is no id of an object")
+            tied.setdefault(target.integer(), []).append(int(name))
+        said = self._data_set.object_files.referrals.get(self.entry.scan_id, ())
+        return tuple(
+            replace(one, target_id=tied[one.target_id][0])
+            for one in said
+            if len(tied.get(one.target_id, ())) == 1
         )
 
     def scene_label(self) -> str:
