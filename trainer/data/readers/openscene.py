@@ -50,7 +50,7 @@ class FusedFeatures:
 
 
 def read_cloud(path: Path, *, max_bytes: int = MAX_TENSOR_BYTES) -> LabelledCloud:
-    """A file `<scan>_vh_clean_2.pth`, or `<building>_<region>.pth` of Matterport: points, colours, classes."""
+    """A file of points: `<scan>_vh_clean_2.pth`, or Matterport's `<building>_<region>.pth`."""
     found = read_torch(path, max_bytes=max_bytes)
     if not isinstance(found, tuple | list) or len(found) != 3:
         raise InvalidInput.at(path.name, "needs a tuple of points, colours and labels")
@@ -101,8 +101,7 @@ def read_features(path: Path, *, max_bytes: int = MAX_TENSOR_BYTES) -> FusedFeat
 
 def require_same_points(teachers: Mapping[str, FusedFeatures]) -> None:
     """Refuses features of several teachers whose rows stand for different points."""
-    named = iter(teachers.items())
-    first, reference = next(named)
-    for name, other in named:
-        if not np.array_equal(other.seen, reference.seen):
-            raise InvalidInput.at(name, f"covers other points of {other.scan_id} than {first}")
+    names = sorted(teachers)
+    for name in names[1:]:
+        if not np.array_equal(teachers[name].seen, teachers[names[0]].seen):
+            raise InvalidInput.at(name, f"covers other points of {teachers[name].scan_id} than {names[0]}")
