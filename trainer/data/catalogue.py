@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from trainer.data.readers import arkitscenes, multiscan, rscan, structured3d
 from trainer.data.readers.scannet import ScanNet
 from trainer.data.scans import Registry
 from xscene.errors import InvalidInput, NotFound
@@ -17,6 +18,8 @@ def built_in() -> Registry:
     registry = Registry()
     registry.register("scannet", ScanNet)
     registry.register("rooms", partial(ScanNet, name="rooms"))
+    for layout in (rscan, multiscan, arkitscenes, structured3d):
+        layout.register(registry)
     return registry
 
 
