@@ -1,4 +1,4 @@
-"""Whatever a file of a data set is replaced with: it is refused in words or read, and nothing else happens."""
+"""Whatever a file of a data set is replaced with is refused in words or read, and nothing else happens."""
 
 import os
 import pickle
