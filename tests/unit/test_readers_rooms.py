@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +18,21 @@ from trainer.data.rooms.composer import Furnishings
 from trainer.data.rooms.extras import CAD, write_extras, write_models
 from trainer.data.rooms.places import Changes, Place, first_room, next_room
 from trainer.data.rooms.scannet import write_lists, write_scan
-from trainer.data.scans import Split
+from trainer.data.scans import NO_OBJECT, Split
 from xscene.errors import AlreadyExists, InvalidInput, NotFound
 from xscene.geometry.frames import Frame, apply, inverse
+
+HALL = """ply
+format ascii 1.0
+element vertex 2
+property float x
+property float y
+property float z
+property int objectId
+end_header
+0 0 0 0
+1 0 2 4
+"""
 
 
 @pytest.fixture(scope="module")
@@ -188,38 +202,25 @@ def read_all(dataset):
         scan.cad_models()
 
 
-OWN = """
-from trainer.data.scans import Dataset, ScanEntry, Split
-
-class Own(Dataset):
-    name = "own"
-
-    def __init__(self, root):
-        self.root = root
-
-    def entries(self):
-        return tuple(
-            ScanEntry(scan_id=path.stem, place_id=path.stem, split=Split.TRAIN)
-            for path in sorted(self.root.glob("*.ply"))
-        )
-
-    def open(self, entry):
-        raise NotImplementedError
-
-def register(registry):
-    registry.register("own", Own)
-"""
+def example():
+    """The file that the documentation shows."""
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    return block
 
 
 def test_a_users_file_adds_a_data_set(tmp_path):
     registry = built_in()
     path = tmp_path / "my_scans.py"
-    path.write_text(OWN)
-    (tmp_path / "hall.ply").touch()
+    path.write_text(example())
+    (tmp_path / "hall.ply").write_text(HALL)
     add_reader(registry, path)
-    assert registry.names() == ("own", "rooms", "scannet")
-    assert [entry.scan_id for entry in registry.open("own", tmp_path).entries()] == ["hall"]
-    with pytest.raises(AlreadyExists, match="own is already registered"):
+    assert registry.names() == ("meshes", "rooms", "scannet")
+    (scan,) = registry.open("meshes", tmp_path).scans(Split.TRAIN)
+    assert (scan.entry.scan_id, scan.entry.place_id) == ("hall", "hall")
+    assert scan.surface().object_ids.tolist() == [NO_OBJECT, 4]
+    assert [item.object_id for item in scan.objects()] == [4]
+    with pytest.raises(AlreadyExists, match="meshes is already registered"):
         add_reader(registry, path)
 
 
