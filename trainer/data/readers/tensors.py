@@ -25,6 +25,19 @@ NPY_MAGIC_BYTES = 8
 NUMBERS = "biufc"
 SIGNED = ("Int8", "Int16", "Int32", "Int64")
 NUMBER_TYPES = ("Bool", *SIGNED, *(f"U{kind}" for kind in SIGNED), "Float16", "Float32", "Float64")
+# What torch raises at files that are torn, by the place where they are.
+TORN = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OSError,
+    MemoryError,
+    AssertionError,
+    ImportError,
+)
 # Torch keeps what it allows in one table of the process.
 _ALLOWING = threading.Lock()
 
@@ -61,30 +74,16 @@ def read_torch(path: Path, *, max_bytes: int = MAX_TENSOR_BYTES) -> Any:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InvalidInput.at(path.name, f"holds what may not be loaded: {_reason(error)}") from error
-    except (
-        RuntimeError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        OSError,
-        MemoryError,
-        RecursionError,
-        AssertionError,
-        ImportError,
-    ) as error:
+    except TORN as error:
         raise InvalidInput.at(path.name, f"is no torch file, or a torn one: {_reason(error)}") from error
     _check(found, path.name, max_bytes)
     return found
 
 
 def _reason(error: BaseException) -> str:
-    """The part of torch's message that says what is wrong, without its advice."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line.startswith(("WeightsUnpickler error", "Unsupported"))]
-    return shown((told or lines or [type(error).__name__])[0])
+    """What is wrong, without torch's advice on how to load it all the same."""
+    text = str(error.__context__ or error).partition(" Please ")[0]
+    return shown(next(iter(text.splitlines()), type(error).__name__))
 
 
 def _check(found: Any, name: str, max_bytes: int) -> None:
