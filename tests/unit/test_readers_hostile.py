@@ -64,6 +64,10 @@ def files_of(root, scan_id):
     ]
 
 
+def test_all_layouts_are_built_in():
+    assert built_in().names() == tuple(sorted((*LAYOUTS, "rooms", "scannet")))
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_no_file_can_do_more_than_be_refused(tmp_path, name):
     write, scan_id = LAYOUTS[name]
