@@ -312,7 +312,10 @@ def _write(
 ) -> None:
     """Write a backbone's two files."""
     picked = _picked(found, _network(recipe, whole=True), ())
-    save_file({name: tensor.contiguous() for name, tensor in picked.items()}, directory / WEIGHTS_FILE)
+    weights = directory / WEIGHTS_FILE
+    save_file({name: tensor.contiguous() for name, tensor in picked.items()}, weights)
+    # The library keeps them to their owner, and services may run as somebody else.
+    weights.chmod(0o644)
     (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 

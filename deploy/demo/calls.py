@@ -54,7 +54,8 @@ def whole_stack(folder: Path, backbones_dir: Path, ports: Mapping[str, int], *fl
     folder = folder.absolute()
     ensure_bundle(folder / "bundles")
     shared = ("--bundles-dir", str(folder / "bundles"), "--allow-untrained", "true", *flags)
-    own = {"text": ("--backbones-dir", str(backbones_dir.absolute())), "fusion": ()}
+    frozen = ("--backbones-dir", str(backbones_dir.absolute()))
+    own = {"text": frozen, "image": frozen, "fusion": ()}
     members = [Member(name, ports[name], (*shared, *more)) for name, more in own.items()]
     return Stack(members, folder / "logs")
 
