@@ -203,7 +203,10 @@ FAULTS: dict[str, tuple[Request, str]] = {
     "pixels": (request(np.zeros((1, 2000, 1000, 3), np.uint8)), r"pixels\[0\]: 2000000 pixels \(1000x2000\)"),
     "grey pixels": (request(np.zeros((1, 20, 20, 1), np.uint8)), r"input 'pixels': shape \[1, 20, 20, 1\]"),
     "boxes": (request(GOOD, [(0, 0, 8, 8)]), "boxes: 1 boxes, there are 3 pictures"),
-    "box": (request(GOOD[:1], [(0, 0, 321, 8)]), r"boxes\[0\]: \[0, 0, 321, 8\] is no box in a picture of 320x240"),
+    "box": (
+        request(GOOD[:1], [(0, 0, 321, 8)]),
+        r"boxes\[0\]: \[0, 0, 321, 8\] is no box in a picture of 320x240",
+    ),
     "box order": (request(GOOD[:1], [(9, 9, 3, 30)]), r"boxes\[0\]: \[9, 9, 3, 30\] is no box"),
     "groups": (request(GOOD, group_ends=[2]), r"group_ends\[0\]: 2, the last group must end at 3"),
 }
@@ -244,7 +247,11 @@ def test_metadata_names_the_limits_and_the_backbone(server: Server) -> None:
         "object_embedding": ("FP32", [-1, 256]),
     }
     shown = {name: value.string_value for name, value in config.parameters.items()}
-    assert (shown["backbone"], shown["max_items"], shown["max_image_pixels"]) == ("mobilenet-v2", "8", "1048576")
+    assert (shown["backbone"], shown["max_items"], shown["max_image_pixels"]) == (
+        "mobilenet-v2",
+        "8",
+        "1048576",
+    )
     assert (shown["trained"], shown["bundle"], shown["device"]) == ("false", "two", "cpu")
 
 
