@@ -82,7 +82,9 @@ class ImageHeads(FloorplanHeads):
 
     def floorplan(self) -> FloorplanHeads:
         """The heads of floorplans, which share the scene head."""
-        shared = FloorplanHeads(**{name: self.config[name] for name in _SIZES[FLOORPLAN]})  # type: ignore[arg-type]
+        sizes = {name: self.config[name] for name in _SIZES[FLOORPLAN]}
+        with torch.device("meta"):
+            shared = FloorplanHeads(**sizes)  # type: ignore[arg-type]
         shared.scene = self.scene
         return shared
 
