@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +20,7 @@ from rich.text import Text
 
 from deploy.endings import one_sentence
 from xscene.errors import ExtraMissing
-from xscene.nn.manifest import MAX_BUNDLE_BYTES, to_json
+from xscene.nn.manifest import MANIFEST_FILE, MAX_BUNDLE_BYTES, load_json, parse, to_json
 
 if TYPE_CHECKING:
     # Torch takes seconds to import, and `--help` needs none of it.
@@ -159,6 +160,16 @@ def init_bundle(
             notes=f"Random weights, seed {seed}.",
         )
     return write_bundle(content, directory)
+
+
+def ensure_untrained(path: Path, *, seed: int) -> None:
+    """Make the untrained `small` bundle where there is none, or one that lacks sections."""
+    if path.is_dir():
+        manifest = parse(load_json((path / MANIFEST_FILE).read_bytes(), MANIFEST_FILE))
+        if manifest.trained or set(INITIALISERS) <= set(manifest.sections):
+            return
+        shutil.rmtree(path)
+    init_bundle(PRESETS[PresetName.SMALL], path, name=path.name, seed=seed)
 
 
 @app.command()

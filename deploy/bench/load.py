@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from deploy.bench.callers import BytesCaller, Caller, HttpTextCaller
-from deploy.bench.inference import RawCaller, SharedCaller, TextCaller, TypedCaller
+from deploy.bench.inference import EncoderCaller, RawCaller, SharedCaller, TypedCaller
 from deploy.bench.jobs import Job, answer
 
 READY_TIMEOUT_S = 120.0
@@ -16,7 +16,8 @@ NUM_WARM_UP_CALLS = 8
 CALLERS: Mapping[str, Callable[[Job], Caller]] = {
     "bytes": BytesCaller,
     "text_http": HttpTextCaller,
-    "text": TextCaller,
+    "text": EncoderCaller,
+    "image": EncoderCaller,
     "raw": RawCaller,
     "shared": SharedCaller,
     "typed": TypedCaller,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,10 +10,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from deploy.bundles import INITIALISERS, PRESETS, PresetName, init_bundle
+from deploy.bundles import PRESETS, PresetName, ensure_untrained
 from deploy.stack import Member, Stack
 from xscene.client import Connection, FusionClient
-from xscene.nn.manifest import MANIFEST_FILE, load_json, parse
 from xscene.oip import Answer, InferenceClient
 from xscene.types import Modality
 
@@ -40,13 +38,7 @@ SENTENCES = (
 
 def ensure_bundle(directory: Path) -> None:
     """Make the untrained `small` bundle where there is none, or one that lacks sections."""
-    path = directory / BUNDLE
-    if path.is_dir():
-        manifest = parse(load_json((path / MANIFEST_FILE).read_bytes(), MANIFEST_FILE))
-        if manifest.trained or set(INITIALISERS) <= set(manifest.sections):
-            return
-        shutil.rmtree(path)
-    init_bundle(PRESETS[PresetName.SMALL], path, name=BUNDLE, seed=SEED)
+    ensure_untrained(directory / BUNDLE, seed=SEED)
 
 
 def whole_stack(folder: Path, backbones_dir: Path, ports: Mapping[str, int], *flags: str) -> Stack:
