@@ -33,7 +33,7 @@ class Settings(EncoderSettings):
     max_request_pixels: int = setting(256 << 20, "Pixels of all pictures of one request.", low=1)
     min_image_side: int = setting(8, "Pixels that each side of a picture or crop needs.", low=1)
     max_jpeg_scans: int = setting(64, "Scans of a progressive JPEG.", low=1)
-    max_batch_images: int = setting(8, "Pictures that are computed together; dozens on a GPU.", low=1)
+    max_batch_images: int = setting(4, "Pictures that are computed together; dozens on a GPU.", low=1)
 
 
 def make(given: Settings) -> EncoderService:

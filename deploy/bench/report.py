@@ -47,8 +47,8 @@ Each caller sends one JPEG of {width}x{height} pixels, waits for its embedding, 
 the image model in one process, files to embeddings, decoding and resizing included, at a batch of as many
 pictures as there are callers, at most {max_batch_images}; `torch alone` is the network without decoding and
 without making the answer's arrays. Efficiency is bare CPU time per picture over the server's CPU time per
-request, round by round, at the same largest batch. A larger batch costs more here, not less: a batch of
-MobileNetV2's feature maps does not fit into the processor's caches.
+request, round by round, at the same largest batch. Larger batches cost more on a CPU, not less: their feature
+maps do not fit into the caches.
 """
 EMPTY_NOTE = """\
 `bare` is a grpc.aio server that answers bytes with none; `xscene` is the same handler behind our runtime,
