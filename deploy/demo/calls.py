@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +22,7 @@ BUNDLE = "small"
 SEED = 0
 TIMEOUT_S = 30.0
 QUERY = "a sofa"
+NUM_MATCHES = 3
 SENTENCES = (
     "the couch in front of the television",
     "an armchair beside the fireplace",
@@ -58,11 +61,14 @@ def show(stack: Stack, console: Console) -> None:
     for member in stack.members:
         if member.name in parts:
             parts[member.name](member.address, console)
+    addresses = {member.name: member.address for member in stack.members}
+    if {"text", "image"} <= set(addresses):
+        match_picture(addresses["image"], addresses["text"], console)
 
 
 def rank_sentences(address: str, console: Console) -> None:
     """Order sentences by their nearness to another, in the frozen backbone's features."""
-    answer = asyncio.run(_encode(address, [QUERY, *SENTENCES]))
+    answer = asyncio.run(_encode(address, "text", _texts([QUERY, *SENTENCES]), "features"))
     query, *sentences = answer.outputs["features"]
     cosines = np.array([sentence @ query for sentence in sentences])
     table = Table("sentence", f"cosine with {QUERY!r}")
@@ -76,10 +82,37 @@ def rank_sentences(address: str, console: Console) -> None:
         )
 
 
-async def _encode(address: str, texts: list[str]) -> Answer:
-    inputs = {"text": np.array([text.encode() for text in texts], np.object_)}
+def match_picture(image_address: str, text_address: str, console: Console) -> None:
+    """Look for the sentences nearest to a drawn picture, across modalities."""
+    output = "scene_embedding"
+    picture = asyncio.run(_encode(image_address, "image", {"pixels": _drawing()[None]}, output))
+    texts = asyncio.run(_encode(text_address, "text", _texts(SENTENCES), output))
+    cosines = texts.outputs[output] @ picture.outputs[output][0]
+    table = Table("sentence", "cosine with a drawing of a round table under a window")
+    for index in np.argsort(-cosines)[:NUM_MATCHES]:
+        table.add_row(SENTENCES[index], f"{cosines[index]:.3f}")
+    console.print(table)
+    if not picture.trained:
+        console.print(f"bundle {picture.bundle} is untrained: the order is one of chance, no match")
+
+
+def _drawing() -> NDArray[np.uint8]:
+    """A room in three colours: [H, W, 3]."""
+    y, x = np.mgrid[0:240, 0:320]
+    image = np.full((240, 320, 3), (214, 206, 190), np.uint8)
+    image[170:] = (128, 96, 70)
+    image[30:110, 110:210] = (170, 210, 240)
+    image[((x - 160) / 70) ** 2 + ((y - 165) / 22) ** 2 < 1] = (92, 58, 33)
+    return image
+
+
+def _texts(texts: Sequence[str]) -> Mapping[str, NDArray[Any]]:
+    return {"text": np.array([text.encode() for text in texts], np.object_)}
+
+
+async def _encode(address: str, model: str, inputs: Mapping[str, NDArray[Any]], output: str) -> Answer:
     async with Connection(address=address).aio_channel() as channel:
-        return await InferenceClient(channel).infer("text", inputs, ("features",), timeout_s=TIMEOUT_S)
+        return await InferenceClient(channel).infer(model, inputs, (output,), timeout_s=TIMEOUT_S)
 
 
 def fuse_subsets(address: str, console: Console) -> None:
