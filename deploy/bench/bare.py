@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
-import sys
 import time
 from collections.abc import Callable, Mapping
 from itertools import count
@@ -13,7 +11,7 @@ import numpy as np
 import torch
 
 from deploy.bench import image, text, workloads
-from deploy.bench.jobs import Job, Work, answer
+from deploy.bench.jobs import Job, Work
 from xscene.serving.models import Model
 
 NUM_WARM_UP_CALLS = 3
@@ -107,7 +105,3 @@ def _memcpy(job: Job) -> Work:
     source = np.ones(workloads.COPY_BYTES, np.uint8)
     target = np.empty_like(source)
     return Loop(job, lambda _: np.copyto(target, source), [])
-
-
-if __name__ == "__main__":
-    answer(Reference(json.loads(sys.argv[1])).work)

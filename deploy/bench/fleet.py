@@ -77,7 +77,7 @@ class Fleet:
         port = self._ports.get(name, 0)
         makers = {
             cases.CLIENT: lambda: [sys.executable, "-m", "deploy.bench.load"],
-            cases.REFERENCE: lambda: [sys.executable, "-m", "deploy.bench.bare", self._setups()],
+            cases.REFERENCE: lambda: [sys.executable, "-m", "deploy.bench.bare_process", self._setups()],
             cases.ECHO: lambda: [sys.executable, "-m", "deploy.bench.echo", str(port)],
             cases.RUNTIME: self._runtime,
             cases.SERVED: self._served,
