@@ -15,7 +15,7 @@ from xscene.errors import ExtraMissing
 
 # What the servers offer, by the names that callers use.
 TEXT_MODEL, TEXT_INPUT, TEXT_OUTPUT = "text", "text", "scene_embedding"
-IMAGE_MODEL, IMAGE_INPUT, IMAGE_OUTPUT = "image", "image", "scene_embedding"
+IMAGE_MODEL = "image"
 NULL_MODEL = "null"
 BYTES_SERVICE = "xscene.bench.Bytes"
 BYTES_METHOD = f"/{BYTES_SERVICE}/Call"
