@@ -17,16 +17,17 @@ CLIENT, REFERENCE, ECHO, RUNTIME, SERVED = "client", "reference", "echo", "runti
 IMAGE_SERVER = "xscene-image"
 # Names of targets.
 BARE, TORCH, NULL = "bare", "torch alone", "null model"
-PLAIN, RAW, SHARED, TYPED = "plain bytes", "raw contents", "shared memory", "typed contents"
+PLAIN, RAW, OWN = "plain bytes", "raw contents, stock client", "raw contents, our client"
+SHARED, TYPED = "shared memory", "typed contents"
 MACHINE = "machine"
 
 NUM_CALLERS = {"1 caller": 1, "8 callers": 8, "32 callers": 32}
 EMPTY_CELLS = ("1 caller", "8 callers")
 PAYLOADS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "cloud, rgb as uint8": (workloads.CLOUD, (PLAIN, RAW, SHARED, TYPED)),
-    "cloud, rgb as float32": (workloads.CLOUD_FLOAT, (PLAIN, RAW, SHARED, TYPED)),
-    "1080p JPEG": (workloads.JPEG, (PLAIN, RAW)),
-    "1080p RGB": (workloads.PIXELS, (PLAIN, RAW, SHARED)),
+    "cloud, rgb as uint8": (workloads.CLOUD, (PLAIN, RAW, OWN, SHARED, TYPED)),
+    "cloud, rgb as float32": (workloads.CLOUD_FLOAT, (PLAIN, RAW, OWN, SHARED, TYPED)),
+    "1080p JPEG": (workloads.JPEG, (PLAIN, RAW, OWN)),
+    "1080p RGB": (workloads.PIXELS, (PLAIN, RAW, OWN, SHARED)),
 }
 CLOUD_CELLS = tuple(PAYLOADS)[:2]
 SGEMM_1, SGEMM_2, MEMCPY, PLAIN_RPC = "sgemm, 1 thread", "sgemm, 2 threads", "memcpy", "plain-bytes RPC"
@@ -123,7 +124,7 @@ def _empty(choice: Choice) -> Iterator[Case]:
 
 
 def _payload(choice: Choice) -> Iterator[Case]:
-    kinds = {PLAIN: "bytes", RAW: "raw", SHARED: "shared", TYPED: "typed"}
+    kinds = {PLAIN: "bytes", RAW: "raw", OWN: "own", SHARED: "shared", TYPED: "typed"}
     for cell, (name, targets) in PAYLOADS.items():
         for target in targets:
             server = ECHO if target == PLAIN else RUNTIME

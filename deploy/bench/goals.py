@@ -102,7 +102,7 @@ def _empty(record: Record) -> Iterator[Goal]:
 
 def _payload(record: Record) -> Iterator[Goal]:
     group = cases.PAYLOAD
-    for target, bound in ((cases.RAW, MAX_RAW), (cases.SHARED, MAX_SHARED)):
+    for target, bound in ((cases.OWN, MAX_RAW), (cases.RAW, MAX_RAW), (cases.SHARED, MAX_SHARED)):
         for cell in cases.CLOUD_CELLS:
             ours, plain = (record.of(group, cell, each) for each in (target, cases.PLAIN))
             yield Goal(

@@ -21,6 +21,7 @@ from deploy.bench import workloads
 from deploy.bench.callers import CALL_TIMEOUT_S, CHANNEL_OPTIONS, metadata
 from deploy.bench.jobs import Job
 from deploy.bench.workloads import NULL_MODEL, REGION_PREFIX, TEXT_OUTPUT
+from xscene.oip import InferenceClient
 
 
 class _Client:
@@ -73,6 +74,24 @@ class RawCaller(_Client):
         """Send the payload."""
         await self._infer(NULL_MODEL, self._inputs)
         return []
+
+
+class OwnCaller:
+    """A payload in `raw_input_contents`, as our own client sends it, the one that the gateway has."""
+
+    def __init__(self, job: Job) -> None:
+        self._channel = grpc.aio.insecure_channel(job.address, options=CHANNEL_OPTIONS)
+        self._client = InferenceClient(self._channel, metadata=tuple(metadata(job).items()))
+        self._inputs = {name: array for name, (_, array) in workloads.payload(job.payload).items()}
+
+    async def call(self, index: int) -> list[float]:
+        """Send the payload."""
+        await self._client.infer(NULL_MODEL, self._inputs, timeout_s=CALL_TIMEOUT_S)
+        return []
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
 
 
 class SharedCaller(_Client):

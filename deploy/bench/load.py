@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from deploy.bench.callers import BytesCaller, Caller, HttpTextCaller
-from deploy.bench.inference import EncoderCaller, RawCaller, SharedCaller, TypedCaller
+from deploy.bench.inference import EncoderCaller, OwnCaller, RawCaller, SharedCaller, TypedCaller
 from deploy.bench.jobs import Job, answer
+from xscene.serving import process
 
 READY_TIMEOUT_S = 120.0
 RETRY_INTERVAL_S = 0.2
@@ -19,6 +20,7 @@ CALLERS: Mapping[str, Callable[[Job], Caller]] = {
     "text": EncoderCaller,
     "image": EncoderCaller,
     "raw": RawCaller,
+    "own": OwnCaller,
     "shared": SharedCaller,
     "typed": TypedCaller,
 }
@@ -82,4 +84,6 @@ async def _caller(job: Job) -> Caller:
 
 
 if __name__ == "__main__":
+    # As every process of ours: memory of messages is kept, for all targets alike.
+    process.prepare()
     answer(ClosedLoops)

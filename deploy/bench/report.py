@@ -12,7 +12,7 @@ from deploy.bench.samples import Record, Sample
 RECORD_FILE = "serving.json"
 EFFICIENCY_PLOT = "efficiency.svg"
 TARGETS = (cases.BARE, cases.TORCH, cases.SERVED, *cases.PEERS, cases.NULL)
-PATHS = (cases.PLAIN, cases.RAW, cases.SHARED, cases.TYPED)
+PATHS = (cases.PLAIN, cases.RAW, cases.OWN, cases.SHARED, cases.TYPED)
 
 INTRODUCTION = """\
 # Benchmarks of serving
@@ -57,8 +57,9 @@ number through the batcher. Callers give a deadline to all of them, a token to o
 """
 PAYLOAD_NOTE = """\
 One caller; the model ignores what it gets. `plain bytes` sends the same bytes to the bare grpc.aio
-server. Requests are made before the time is taken, but shared memory is written anew for every call. The
-cloud has {num_points:,} points.
+server. `our client` is `xscene.oip`, through which the gateway asks the encoders: it makes the message
+with one copy of the tensors. `stock client` is tritonclient, which makes three, before the time is taken
+and in it. Shared memory is written anew for every call. The cloud has {num_points:,} points.
 """
 
 

@@ -18,7 +18,7 @@ from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 from tests.service.toy_models import ToyFactory, copied, write_bundle
 from tests.service.toy_service import TIMEOUT_S, toys
 from xscene.errors import InvalidInput, LimitExceeded, XSceneError
-from xscene.serving.inference import TensorLimits, tensors
+from xscene.serving.inference import TensorLimits, tensors, wire
 from xscene.serving.models import DTYPES, Model
 
 LIMITS = TensorLimits(max_strings=100, max_tensor_bytes=1000)
@@ -68,7 +68,8 @@ def message(datatype: str, shape: Any, raw: bytes | None = None, **contents: Any
 
 
 def decode(datatype: str, request: Any, limits: TensorLimits = LIMITS) -> np.ndarray:
-    return tensors.decode_inputs(request, model(datatype), no_region, limits)["values"]
+    asked = wire.parse(request.SerializeToString())
+    return tensors.decode_inputs(asked, model(datatype), no_region, limits)["values"]
 
 
 def same(first: np.ndarray, second: np.ndarray) -> bool:

@@ -42,10 +42,12 @@ class Doubler(Model):
         self.steps = threading.Semaphore(0)
         self.started = threading.Event()
         self.batches: list[list[int]] = []
+        self.preparers: list[str] = []
 
     def warm_up(self) -> None: ...
 
     def prepare(self, inputs: Tensors, outputs: frozenset[str]) -> Job:
+        self.preparers.append(threading.current_thread().name)
         if 13 in inputs["x"]:
             raise errors.InvalidInput.at("x", "13")
         costs = inputs.get("cost", np.ones(len(inputs["x"])))
@@ -296,6 +298,31 @@ async def test_a_lone_caller_never_waits_for_others_and_a_crowd_is_awaited() -> 
 
         await asyncio.gather(*(later(n) for n in range(4)))
     assert model.batches == [[0, 1, 2, 3]]
+
+
+async def test_one_thread_does_it_all_for_a_lone_caller_and_several_prepare_for_a_crowd() -> None:
+    model = Doubler(max_batch_cost=64)
+    async with batching(window_s=1.0) as batcher:
+        for number in range(20, 40):
+            assert await ask(batcher, model, number) == [2 * number]
+            await asyncio.sleep(0.002)
+        assert model.preparers.count("compute") >= 15
+        await asyncio.gather(*(ask(batcher, model, number) for number in range(8)))
+        model.preparers.clear()
+        await asyncio.gather(*(ask(batcher, model, number) for number in range(8)))
+        assert "compute" not in model.preparers
+        assert len(model.preparers) == 8
+
+
+async def test_what_the_computing_thread_cannot_prepare_fails_alone() -> None:
+    model = Doubler()
+    async with batching() as batcher:
+        for _ in range(5):
+            with pytest.raises(errors.InvalidInput, match="x: 13"):
+                await ask(batcher, model, 13)
+            assert await ask(batcher, model, 4) == [8]
+            await asyncio.sleep(0.002)
+        assert "compute" in model.preparers
 
 
 async def test_two_groups_of_callers_that_take_turns_become_one() -> None:

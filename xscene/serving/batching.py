@@ -1,5 +1,7 @@
 """The batcher: prepare on a pool, compute in batches on one thread, finish on another.
 
+Where nobody else asks, the computing thread does all of it.
+
 Batches form by cost. Requests that wait share each batch, those that had least first, so that a
 small one is not kept waiting by large ones: it waits for the batch at work and goes with the next.
 """
@@ -37,6 +39,7 @@ class Batcher:
         self._telemetry = telemetry
         self._loop = asyncio.get_running_loop()
         self._waiting: set[Request] = set()
+        telemetry.queue.set_function(lambda: len(self._waiting))
         self._lanes = Lanes(window_s)
         self._arrived: SimpleQueue[Request | None] = SimpleQueue()
         self._computed: SimpleQueue[list[Request] | None] = SimpleQueue()
@@ -63,8 +66,8 @@ class Batcher:
             model=model, call=calls.current(), answer=self._loop.create_future(), asked=(inputs, outputs)
         )
         self._waiting.add(request)
-        self._telemetry.queue.set(len(self._waiting))
-        self._arrived.put(request)
+        if not self._lanes.hand_over(request):
+            self._arrived.put(request)
         try:
             return await request.answer
         finally:
@@ -73,7 +76,6 @@ class Batcher:
             request.asked = None
             self._lanes.drop(request)
             self._waiting.discard(request)
-            self._telemetry.queue.set(len(self._waiting))
 
     def forget(self, model: Model) -> None:
         """A model is unloaded; requests that still wait for it are refused."""
@@ -91,14 +93,15 @@ class Batcher:
 
     def _prepare_all(self) -> None:
         while (request := self._arrived.get()) is not None:
-            asked, request.asked = request.asked, None
-            if asked is not None:
-                self._prepare(request, *asked)
+            self._prepare(request)
 
-    def _prepare(self, request: Request, inputs: Tensors, outputs: frozenset[str]) -> None:
+    def _prepare(self, request: Request) -> None:
+        asked, request.asked = request.asked, None
+        if asked is None:
+            return
         started = time.monotonic_ns()
         try:
-            request.job = request.model.prepare(inputs, outputs)
+            request.job = request.model.prepare(*asked)
         except Exception as error:  # noqa: BLE001 - told to the caller
             self._refuse([request], error)
             return
@@ -109,10 +112,14 @@ class Batcher:
             self._computed.put([request])
 
     def _compute_all(self) -> None:
-        while (batch := self._lanes.take()) is not None:
-            self._refuse(batch.late, DeadlineExceeded("the deadline passed while the request waited"))
-            if batch.parts:
-                self._compute(batch)
+        while (work := self._lanes.take()) is not None:
+            if isinstance(work, Request):
+                self._prepare(work)
+                continue
+            self._refuse(work.late, DeadlineExceeded("the deadline passed while the request waited"))
+            if work.parts:
+                self._compute(work)
+            self._lanes.end_batch()
 
     def _compute(self, batch: Batch) -> None:
         """Compute a batch; when it fails, each request alone, so that only the culprit fails."""
@@ -131,15 +138,20 @@ class Batcher:
         batch.assign(results, started, elapsed_ns)
         self.statistics.add_batch(batch.model, len(results), elapsed_ns)
         self._telemetry.count_batch(batch.model.name, len(results), elapsed_ns / 1e9)
-        if done := [request for request in batch.requests if request.is_computed()]:
+        done = [request for request in batch.requests if request.is_computed()]
+        if self._lanes.end_batch():
+            self._finish(done)
+        elif done:
             self._computed.put(done)
 
     def _finish_all(self) -> None:
         while (requests := self._computed.get()) is not None:
-            answers = [(request, self._finish(request)) for request in requests if not request.gone]
-            self._tell(answers)
+            self._finish(requests)
 
-    def _finish(self, request: Request) -> Tensors | Exception:
+    def _finish(self, requests: Sequence[Request]) -> None:
+        self._tell([(request, self._outputs(request)) for request in requests if not request.gone])
+
+    def _outputs(self, request: Request) -> Tensors | Exception:
         started = time.monotonic_ns()
         try:
             outputs = request.model.finish(request.job, request.results)

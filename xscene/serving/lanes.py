@@ -106,6 +106,9 @@ class Lanes:
     A batch waits for the callers that the last one answered, beside those that waited already, as
     callers that got their answers together ask again together: until none of them came for
     a while, which is `window_s` and a small share of the time that the last batch took.
+
+    A thread that rests also takes a request that is not prepared, where nobody else is expected:
+    one caller alone needs no threads that work at the same time, and each change of thread costs it.
     """
 
     def __init__(self, window_s: float) -> None:
@@ -113,6 +116,8 @@ class Lanes:
         self._lanes: dict[Model, _Lane] = {}
         self._turns: deque[_Lane] = deque()
         self._at_work: _Lane | None = None
+        self._rests = False
+        self._unprepared: Request | None = None
         self._changed = threading.Condition()
         self._closed = False
 
@@ -127,15 +132,42 @@ class Lanes:
                 self._turns.append(lane)
             lane.requests.append(request)
             lane.last_arrived = time.monotonic()
+            self._rests = False
             self._changed.notify()
 
-    def take(self) -> Batch | None:
-        """The next batch, as soon as there is one; None when closed."""
+    def hand_over(self, request: Request) -> bool:
+        """Whether the computing thread takes a request that is not prepared yet."""
         with self._changed:
-            self._note_end()
+            lane = self._lanes.get(request.model)
+            alone = lane is None or lane.num_expected <= 1 or not _is_recent(lane)
+            if not (self._rests and alone):
+                return False
+            self._rests = False
+            self._unprepared = request
+            self._changed.notify()
+            return True
+
+    def end_batch(self) -> bool:
+        """Note that the batch at work was computed, before its callers know; whether nothing else waits."""
+        with self._changed:
+            lane, self._at_work = self._at_work, None
+            if lane is not None:
+                lane.num_expected = len(lane.requests) + lane.num_answered
+                lane.last_ended = time.monotonic()
+            # Nothing but a look for more is between here and rest.
+            self._rests = not any(lane.requests for lane in self._turns)
+            return self._rests
+
+    def take(self) -> Batch | Request | None:
+        """The next batch, or request to prepare, as soon as there is one; None when closed."""
+        with self._changed:
             while not self._closed:
+                if self._unprepared is not None:
+                    request, self._unprepared = self._unprepared, None
+                    return request
                 lane = next((lane for lane in self._turns if lane.requests), None)
                 if lane is None:
+                    self._rests = True
                     self._changed.wait()
                     continue
                 self._wait_for_more(lane)
@@ -151,6 +183,8 @@ class Lanes:
     def drop(self, request: Request) -> None:
         """A request whose caller has left waits no more."""
         with self._changed:
+            if self._unprepared is request:
+                self._unprepared = None
             lane = self._lanes.get(request.model)
             if lane is not None and request in lane.requests:
                 lane.requests.remove(request)
@@ -168,17 +202,9 @@ class Lanes:
             self._closed = True
             self._changed.notify()
 
-    def _note_end(self) -> None:
-        """The last batch was computed, and none of its callers can have asked again yet."""
-        lane, self._at_work = self._at_work, None
-        if lane is not None:
-            lane.num_expected = len(lane.requests) + lane.num_answered
-            lane.last_ended = time.monotonic()
-
     def _wait_for_more(self, lane: _Lane) -> None:
         now = time.monotonic()
-        # After a pause the last batch says nothing about who asks now.
-        recent = now - lane.last_ended < RECENT_S
+        recent = _is_recent(lane)
         batch_s = lane.last_ended - lane.last_taken
         silence_s = self._window_s + SILENCE_SHARE * batch_s
         latest = now + self._window_s + WAIT_SHARE * batch_s
@@ -191,6 +217,11 @@ class Lanes:
 
 RECENT_S = 1.0
 SILENCE_SHARE, WAIT_SHARE = 0.03, 0.1
+
+
+def _is_recent(lane: _Lane) -> bool:
+    """After a pause the last batch says nothing about who asks now."""
+    return time.monotonic() - lane.last_ended < RECENT_S
 
 
 def _cost(lane: _Lane) -> int:

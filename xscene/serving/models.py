@@ -90,7 +90,7 @@ class Model(ABC):
 
     @abstractmethod
     def finish(self, job: Job, results: Sequence[Any]) -> Tensors:
-        """The outputs of one request, from its items' results."""
+        """The outputs of one request, from its items' results. Called on two threads."""
 
 
 class Factory(ABC):

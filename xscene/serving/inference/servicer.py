@@ -17,10 +17,11 @@ from xscene.errors import InvalidInput, NotReady, Unsupported, XSceneError
 from xscene.services import INFERENCE
 from xscene.serving import calls
 from xscene.serving.batching import Batcher
-from xscene.serving.inference import metadata, stream, tensors
+from xscene.serving.inference import metadata, stream, tensors, wire
 from xscene.serving.inference.repository import Repository, check_version
 from xscene.serving.inference.shared_memory import Regions
 from xscene.serving.inference.tensors import TensorLimits
+from xscene.serving.inference.wire import InferRequest
 from xscene.serving.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -53,8 +54,18 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         self._opened: Engine | None = None
 
     def register(self, server: grpc.aio.Server) -> tuple[str, ...]:
-        """Offer the protocol on a server."""
+        """Offer the protocol on a server; requests of inference are read by ourselves."""
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, server)
+        handlers = {
+            "ModelInfer": grpc.unary_unary_rpc_method_handler(
+                self.ModelInfer, wire.parse, pb.ModelInferResponse.SerializeToString
+            ),
+            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(
+                self.ModelStreamInfer, wire.parse, pb.ModelStreamInferResponse.SerializeToString
+            ),
+        }
+        # Of two handlers of a method the one registered last is taken.
+        server.add_registered_method_handlers(INFERENCE, handlers)
         return (INFERENCE,)
 
     def open(self, engine: Engine) -> None:
@@ -117,7 +128,7 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         ]
         return metadata.statistics(chosen)
 
-    async def ModelInfer(self, request: Message, context: Context) -> Message:
+    async def ModelInfer(self, request: InferRequest, context: Context) -> Message:
         """The outputs of one request."""
         return await self._infer(request)
 
@@ -125,30 +136,30 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         """The outputs of each request, or why it failed; a failure does not end the stream."""
         return stream.in_order(requests, self._infer_alone, self._max_stream_requests)
 
-    async def _infer(self, request: Message) -> Message:
-        engine = self._engine
+    async def _infer(self, asked: InferRequest) -> Message:
+        engine, request = self._engine, asked.message
         find = functools.partial(self._regions.find, calls.current().identity.credential)
         with engine.repository.use(request.model_name, request.model_version) as model:
-            inputs = tensors.decode_inputs(request, model, find, self._limits)
+            inputs = tensors.decode_inputs(asked, model, find, self._limits)
             wanted = tensors.decode_outputs(request, model, find)
             names = frozenset(want.spec.name for want in wanted)
             outputs = await engine.batcher.run(model, inputs, names)
             return tensors.encode(request, model, wanted, outputs)
 
-    async def _infer_alone(self, request: Message) -> Message:
+    async def _infer_alone(self, asked: InferRequest) -> Message:
         try:
-            response = await self._infer(request)
+            response = await self._infer(asked)
         except XSceneError as error:
             why = error.message
         except Exception as error:
             trace = calls.current().trace_id
-            log.error("request of a stream failed", extra={"model": request.model_name}, exc_info=error)
+            log.error("request of a stream failed", extra={"model": asked.message.model_name}, exc_info=error)
             why = f"internal error; the server's log has it under trace {trace}"
         else:
             response.parameters[FINAL].bool_param = True
             return pb.ModelStreamInferResponse(infer_response=response)
         return pb.ModelStreamInferResponse(
-            error_message=why, infer_response=pb.ModelInferResponse(id=request.id)
+            error_message=why, infer_response=pb.ModelInferResponse(id=asked.message.id)
         )
 
     async def RepositoryIndex(self, request: Message, context: Context) -> Message:

@@ -14,6 +14,7 @@ from tritonclient.grpc import service_pb2 as pb  # type: ignore[import-untyped, 
 
 from xscene.errors import InvalidInput, LimitExceeded
 from xscene.serving.inference.shared_memory import Place, Region
+from xscene.serving.inference.wire import InferRequest
 from xscene.serving.models import ANY, DTYPES, Model, Tensors, TensorSpec
 
 Message = Any  # the protocol's messages come without types
@@ -58,12 +59,12 @@ class Wanted:
     place: Place | None
 
 
-def decode_inputs(request: Message, model: Model, find: FindRegion, limits: TensorLimits) -> Tensors:
+def decode_inputs(asked: InferRequest, model: Model, find: FindRegion, limits: TensorLimits) -> Tensors:
     """The tensors of a request, checked against what the model takes."""
     specs = {spec.name: spec for spec in model.inputs}
-    raw = iter(request.raw_input_contents) if len(request.raw_input_contents) else None
+    raw = iter(asked.raw_contents) if len(asked.raw_contents) else None
     inputs: dict[str, NDArray[Any]] = {}
-    for message in request.inputs:
+    for message in asked.message.inputs:
         spec = _known(f"input {message.name!r}", message.name, specs, inputs)
         inputs[spec.name] = _Input(message, spec, find, limits).array(raw)
     missing = [spec.name for spec in model.inputs if not spec.optional and spec.name not in inputs]
@@ -126,7 +127,7 @@ class _Input:
         self._shape = self._checked_shape()
         self._num = math.prod(self._shape)
 
-    def array(self, raw: Iterator[bytes] | None) -> NDArray[Any]:
+    def array(self, raw: Iterator[Any] | None) -> NDArray[Any]:
         """Its values, from wherever they are."""
         if self._spec.datatype == BYTES and self._num > self._limits.max_strings:
             raise LimitExceeded.of(
@@ -160,7 +161,7 @@ class _Input:
             )
         return shape
 
-    def _buffer(self, raw: Iterator[bytes] | None) -> Any:
+    def _buffer(self, raw: Iterator[Any] | None) -> Any:
         """The bytes of the tensor; None when its values are in a typed field."""
         place = _place(self._message.parameters, self._field, self._find)
         if place is None and raw is None:
@@ -185,7 +186,9 @@ class _Input:
             )
         if self._spec.datatype == "BOOL" and (np.frombuffer(buffer, np.uint8) > 1).any():
             raise InvalidInput.at(self._field, "a BOOL is one byte, 0 or 1")
-        return np.frombuffer(buffer, dtype)
+        values = np.frombuffer(buffer, dtype)
+        # Where a tensor begins in a message is chance, and not all that computes takes odd addresses.
+        return values if values.flags.aligned else values.copy()
 
     def _from_strings(self, buffer: Any) -> NDArray[Any]:
         texts: list[bytes] = []
