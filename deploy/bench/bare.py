@@ -1,17 +1,17 @@
-"""The reference process: the text model without a server, and yardsticks of the machine."""
+"""The reference process: the models without a server, and yardsticks of the machine."""
 
 from __future__ import annotations
 
-import sys
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 
 import numpy as np
 import torch
 
-from deploy.bench import text, workloads
-from deploy.bench.jobs import Job, Work, answer
+from deploy.bench import image, text, workloads
+from deploy.bench.jobs import Job, Work
 from xscene.serving.models import Model
 
 NUM_WARM_UP_CALLS = 3
@@ -48,12 +48,18 @@ class Loop:
         torch.set_num_threads(text.NUM_THREADS)
 
 
-class Reference:
-    """Makes the jobs' work; the model is loaded when a job first needs it."""
+LOADERS: Mapping[str, Callable[[str], Model]] = {
+    workloads.TEXT_MODEL: text.load,
+    workloads.IMAGE_MODEL: image.load,
+}
 
-    def __init__(self, setup: str) -> None:
-        self._setup = setup
-        self._model: Model | None = None
+
+class Reference:
+    """Makes the jobs' work; a model is loaded when a job first needs it."""
+
+    def __init__(self, setups: Mapping[str, str]) -> None:
+        self._setups = setups
+        self._models: dict[str, Model] = {}
 
     def work(self, job: Job) -> Work:
         """The work of a job."""
@@ -65,23 +71,26 @@ class Reference:
         }
         return kinds[job.kind](job)
 
-    def _loaded(self) -> Model:
-        if self._model is None:
-            self._model = text.load(self._setup)
-        return self._model
+    def _loaded(self, job: Job) -> Model:
+        name = job.payload
+        if name not in self._models:
+            self._models[name] = LOADERS[name](self._setups[name])
+        return self._models[name]
 
     def _embed(self, job: Job) -> Work:
-        """Sentences to embeddings."""
-        model = self._loaded()
-        values = text.encode(model, workloads.batch(0, 1)).ravel().tolist()
-        return Loop(job, lambda index: text.encode(model, workloads.batch(index, job.batch)), values)
+        """Sentences or pictures to embeddings."""
+        model = self._loaded(job)
+        values = text.encode(model, workloads.batch(0, 1, model.name)).ravel().tolist()
+        batch = functools.partial(workloads.batch, size=job.batch, model=model.name)
+        return Loop(job, lambda index: text.encode(model, batch(index)), values)
 
     def _forward(self, job: Job) -> Work:
-        """Tokens to results: torch alone."""
-        model = self._loaded()
-        num_batches = max(1, workloads.NUM_SENTENCES // job.batch)
+        """Tokens or pixels to results: torch alone."""
+        model = self._loaded(job)
+        num_batches = max(1, len(workloads.inputs(model.name)) // job.batch)
         batches = [
-            text.prepare(model, workloads.batch(index, job.batch)).items for index in range(num_batches)
+            text.prepare(model, workloads.batch(index, job.batch, model.name)).items
+            for index in range(num_batches)
         ]
         return Loop(job, lambda index: model.forward(batches[index % num_batches]), [])
 
@@ -96,7 +105,3 @@ def _memcpy(job: Job) -> Work:
     source = np.ones(workloads.COPY_BYTES, np.uint8)
     target = np.empty_like(source)
     return Loop(job, lambda _: np.copyto(target, source), [])
-
-
-if __name__ == "__main__":
-    answer(Reference(sys.argv[1]).work)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from deploy.bench import workloads
 from deploy.bench.jobs import Job
 
-TEXT, EMPTY, PAYLOAD, YARDSTICKS = "text", "empty", "payload", "yardsticks"
-GROUPS = (TEXT, EMPTY, PAYLOAD, YARDSTICKS)
+TEXT, IMAGE, EMPTY, PAYLOAD, YARDSTICKS = "text", "image", "empty", "payload", "yardsticks"
+GROUPS = (TEXT, IMAGE, EMPTY, PAYLOAD, YARDSTICKS)
 PEERS = ("pytriton", "mosec")
 
 # Names of the processes that are started.
 CLIENT, REFERENCE, ECHO, RUNTIME, SERVED = "client", "reference", "echo", "runtime", "xscene"
+IMAGE_SERVER = "xscene-image"
 # Names of targets.
 BARE, TORCH, NULL = "bare", "torch alone", "null model"
 PLAIN, RAW, OWN = "plain bytes", "raw contents, stock client", "raw contents, our client"
@@ -32,6 +33,7 @@ CLOUD_CELLS = tuple(PAYLOADS)[:2]
 SGEMM_1, SGEMM_2, MEMCPY, PLAIN_RPC = "sgemm, 1 thread", "sgemm, 2 threads", "memcpy", "plain-bytes RPC"
 CELLS: Mapping[str, tuple[str, ...]] = {
     TEXT: tuple(NUM_CALLERS),
+    IMAGE: tuple(NUM_CALLERS),
     EMPTY: EMPTY_CELLS,
     PAYLOAD: tuple(PAYLOADS),
     YARDSTICKS: (SGEMM_1, SGEMM_2, MEMCPY, PLAIN_RPC),
@@ -65,7 +67,7 @@ class Choice:
 
 def cases(choice: Choice) -> Iterator[Case]:
     """Every case of the chosen groups."""
-    makers = {TEXT: _text, EMPTY: _empty, PAYLOAD: _payload, YARDSTICKS: _yardsticks}
+    makers = {TEXT: _text, IMAGE: _image, EMPTY: _empty, PAYLOAD: _payload, YARDSTICKS: _yardsticks}
     for group in GROUPS:
         if group in choice.groups:
             yield from makers[group](choice)
@@ -78,9 +80,7 @@ def _case(group: str, cell: str, target: str, measured: str, job: Job) -> Case:
 
 def _text(choice: Choice) -> Iterator[Case]:
     for cell, num_callers in NUM_CALLERS.items():
-        for target, kind in ((BARE, "embed"), (TORCH, "forward")):
-            job = Job(kind=kind, seconds=choice.seconds, batch=min(num_callers, choice.max_batch))
-            yield _case(TEXT, cell, target, REFERENCE, job)
+        yield from _bare(choice, TEXT, cell, choice.max_batch)
         for server in (SERVED, *choice.peers):
             job = Job(
                 kind="text_http" if server == "mosec" else "text",
@@ -91,6 +91,26 @@ def _text(choice: Choice) -> Iterator[Case]:
                 shape=(1, 1) if server == "pytriton" else (1,),
             )
             yield _case(TEXT, cell, server, server, job)
+
+
+def _image(choice: Choice) -> Iterator[Case]:
+    for cell, num_callers in NUM_CALLERS.items():
+        yield from _bare(choice, IMAGE, cell, workloads.MAX_BATCH_IMAGES)
+        job = Job(
+            kind=IMAGE,
+            seconds=choice.seconds,
+            num_callers=num_callers,
+            address=choice.addresses.get(IMAGE_SERVER, ""),
+        )
+        yield _case(IMAGE, cell, SERVED, IMAGE_SERVER, job)
+
+
+def _bare(choice: Choice, model: str, cell: str, max_batch: int) -> Iterator[Case]:
+    """A model without a server, at a batch of as many items as there are callers."""
+    batch = min(NUM_CALLERS[cell], max_batch)
+    for target, kind in ((BARE, "embed"), (TORCH, "forward")):
+        job = Job(kind=kind, seconds=choice.seconds, batch=batch, payload=model)
+        yield _case(model, cell, target, REFERENCE, job)
 
 
 def _empty(choice: Choice) -> Iterator[Case]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from deploy.bench import cases, workloads
@@ -77,10 +77,11 @@ class Fleet:
         port = self._ports.get(name, 0)
         makers = {
             cases.CLIENT: lambda: [sys.executable, "-m", "deploy.bench.load"],
-            cases.REFERENCE: lambda: [sys.executable, "-m", "deploy.bench.bare", self._setup()],
+            cases.REFERENCE: lambda: [sys.executable, "-m", "deploy.bench.bare_process", self._setups()],
             cases.ECHO: lambda: [sys.executable, "-m", "deploy.bench.echo", str(port)],
             cases.RUNTIME: self._runtime,
             cases.SERVED: self._served,
+            cases.IMAGE_SERVER: self._served_image,
             "pytriton": self._pytriton,
             "mosec": self._mosec,
         }
@@ -95,8 +96,18 @@ class Fleet:
 
         given = Settings()
         limits = {each.name: getattr(given, each.name) for each in fields(Limits)}
+        return self._described(limits)
+
+    def _described(self, limits: Mapping[str, object]) -> str:
         directories = {"bundle": str(self._places.bundle), "backbones": str(self._places.backbones)}
         return json.dumps({**directories, "limits": limits})
+
+    def _setups(self) -> str:
+        """Each model as its service has it."""
+        from encoders_2d.app import Settings, limits
+
+        image = limits(Settings(max_batch_images=workloads.MAX_BATCH_IMAGES))
+        return json.dumps({cases.TEXT: self._setup(), cases.IMAGE: self._described(asdict(image))})
 
     def _runtime(self) -> list[str]:
         digest = hashlib.sha256(self.choice.token.encode()).hexdigest()
@@ -115,6 +126,13 @@ class Fleet:
         return [sys.executable, "-m", "deploy.bench.null", *self._flags(cases.RUNTIME, flags)]
 
     def _served(self) -> list[str]:
+        return [sys.executable, "-m", "encoders_1d", *self._encoder(cases.SERVED, {})]
+
+    def _served_image(self) -> list[str]:
+        flags = {"max-batch-images": workloads.MAX_BATCH_IMAGES}
+        return [sys.executable, "-m", "encoders_2d", *self._encoder(cases.IMAGE_SERVER, flags)]
+
+    def _encoder(self, name: str, more: Mapping[str, object]) -> list[str]:
         flags = {
             "bundles-dir": self._places.bundle.parent,
             "bundles": self._places.bundle.name,
@@ -123,8 +141,9 @@ class Fleet:
             "window-ms": self._window_ms,
             "num-threads": 1,
             "device": "cpu",
+            **more,
         }
-        return [sys.executable, "-m", "encoders_1d", *self._flags(cases.SERVED, flags)]
+        return self._flags(name, flags)
 
     def _flags(self, name: str, flags: Mapping[str, object]) -> list[str]:
         every = {"port": self._ports[name], "metrics-port": free_port(), **flags}

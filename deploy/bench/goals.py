@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from deploy.bench import cases, figures
@@ -10,6 +10,7 @@ from deploy.bench.figures import Figure
 from deploy.bench.samples import Record
 
 TEXT_EFFICIENCY = {"1 caller": 0.80, "8 callers": 0.85, "32 callers": 0.90}
+IMAGE_EFFICIENCY = {"8 callers": 0.90, "32 callers": 0.90}
 MIN_OF_PYTRITON = 1.0
 MIN_OF_MOSEC = 0.95
 MAX_EMPTY = 1.5
@@ -49,21 +50,18 @@ class Goal:
 
 def goals(record: Record) -> list[Goal]:
     """Every goal of the groups that were measured."""
-    found = [*_text(record), *_empty(record), *_payload(record)]
+    found = [
+        *_text(record),
+        *_efficiency(record, cases.IMAGE, IMAGE_EFFICIENCY),
+        *_empty(record),
+        *_payload(record),
+    ]
     return [goal for goal in found if record.cells(goal.group)]
 
 
 def _text(record: Record) -> Iterator[Goal]:
     group = cases.TEXT
-    for cell, bound in TEXT_EFFICIENCY.items():
-        bare, served = (record.of(group, cell, target) for target in (cases.BARE, cases.SERVED))
-        yield Goal(
-            group=group,
-            what=f"text, {cell}: CPU efficiency",
-            bound=bound,
-            at_least=True,
-            measured=figures.efficiency(bare, served),
-        )
+    yield from _efficiency(record, group, TEXT_EFFICIENCY)
     for peer, bound in (("pytriton", MIN_OF_PYTRITON), ("mosec", MIN_OF_MOSEC)):
         for cell in TEXT_EFFICIENCY:
             theirs, ours = (record.of(group, cell, target) for target in (peer, cases.SERVED))
@@ -75,6 +73,18 @@ def _text(record: Record) -> Iterator[Goal]:
                 # Both are shares of the same bare time, so their ratio is that of the servers' times.
                 measured=figures.ratio(theirs, ours, lambda sample: sample.cpu_ms_per_item),
             )
+
+
+def _efficiency(record: Record, group: str, bounds: Mapping[str, float]) -> Iterator[Goal]:
+    for cell, bound in bounds.items():
+        bare, served = (record.of(group, cell, target) for target in (cases.BARE, cases.SERVED))
+        yield Goal(
+            group=group,
+            what=f"{group}, {cell}: CPU efficiency",
+            bound=bound,
+            at_least=True,
+            measured=figures.efficiency(bare, served),
+        )
 
 
 def _empty(record: Record) -> Iterator[Goal]:

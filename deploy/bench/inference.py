@@ -20,7 +20,7 @@ from tritonclient.grpc.aio import InferenceServerClient  # type: ignore[import-u
 from deploy.bench import workloads
 from deploy.bench.callers import CALL_TIMEOUT_S, CHANNEL_OPTIONS, metadata
 from deploy.bench.jobs import Job
-from deploy.bench.workloads import NULL_MODEL, REGION_PREFIX, TEXT_INPUT, TEXT_MODEL, TEXT_OUTPUT
+from deploy.bench.workloads import NULL_MODEL, REGION_PREFIX, TEXT_OUTPUT
 from xscene.oip import InferenceClient
 
 
@@ -41,18 +41,23 @@ class _Client:
         await self._client.close()
 
 
-class TextCaller(_Client):
-    """One sentence in, its embedding out."""
+class EncoderCaller(_Client):
+    """One sentence or picture in, its embedding out; a model's input has the model's name."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
+        self._model = job.kind
         self._outputs = [InferRequestedOutput(TEXT_OUTPUT)]
-        self._inputs = [_text_input(text, job.shape) for text in workloads.sentences()]
+        shape = job.shape or (1,)
+        self._inputs = [
+            _input(self._model, "BYTES", np.array([value], np.object_).reshape(shape))
+            for value in workloads.inputs(self._model)
+        ]
 
     async def call(self, index: int) -> list[float]:
-        """Encode a sentence."""
+        """Encode an item."""
         chosen = self._inputs[index % len(self._inputs)]
-        result = await self._infer(TEXT_MODEL, [chosen], self._outputs)
+        result = await self._infer(self._model, [chosen], self._outputs)
         values: list[float] = result.as_numpy(TEXT_OUTPUT).ravel().tolist()
         return values
 
@@ -153,10 +158,6 @@ class TypedCaller:
     async def close(self) -> None:
         """Close the channel."""
         await self._channel.close()
-
-
-def _text_input(text: str, shape: tuple[int, ...]) -> Any:
-    return _input(TEXT_INPUT, "BYTES", np.array([text.encode()], np.object_).reshape(shape))
 
 
 def _input(name: str, datatype: str, array: NDArray[Any]) -> Any:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from deploy.bench.callers import BytesCaller, Caller, HttpTextCaller
-from deploy.bench.inference import OwnCaller, RawCaller, SharedCaller, TextCaller, TypedCaller
+from deploy.bench.inference import EncoderCaller, OwnCaller, RawCaller, SharedCaller, TypedCaller
 from deploy.bench.jobs import Job, answer
 from xscene.serving import process
 
@@ -17,7 +17,8 @@ NUM_WARM_UP_CALLS = 8
 CALLERS: Mapping[str, Callable[[Job], Caller]] = {
     "bytes": BytesCaller,
     "text_http": HttpTextCaller,
-    "text": TextCaller,
+    "text": EncoderCaller,
+    "image": EncoderCaller,
     "raw": RawCaller,
     "own": OwnCaller,
     "shared": SharedCaller,

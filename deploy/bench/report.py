@@ -9,6 +9,7 @@ from deploy.bench.figures import Figure
 from deploy.bench.goals import goals
 from deploy.bench.samples import Record, Sample
 
+RECORD_FILE = "serving.json"
 EFFICIENCY_PLOT = "efficiency.svg"
 TARGETS = (cases.BARE, cases.TORCH, cases.SERVED, *cases.PEERS, cases.NULL)
 PATHS = (cases.PLAIN, cases.RAW, cases.OWN, cases.SHARED, cases.TYPED)
@@ -25,7 +26,7 @@ Measured {date}, commit `{commit}`, {num_rounds} rounds of {seconds:g} s, with
 The machine is shared and noisy: trust ratios, which compare what was measured within seconds of each
 other, more than rates and times. A figure is the median over the rounds; in brackets its least and
 greatest value; behind them, for ratios, the quartiles. How all this is measured: [README.md](README.md).
-All samples: [serving.json](serving.json).
+All samples: [{record_file}]({record_file}).
 
 Made up are: the sentences (from templates, a fixed seed), the clouds (random points), the image (shades
 with noise), and the weights of the heads (random; the backbone's are the published ones). None of this
@@ -41,6 +42,14 @@ the same embedding to within 1e-4. Batches wait at most {window_ms:g} ms; ours l
 keep coming, which is how it works. Callers of xscene and
 PyTriton are tritonclient over gRPC, of mosec aiohttp over HTTP.
 """
+IMAGE_NOTE = """\
+Each caller sends one JPEG of {width}x{height} pixels, waits for its embedding, and sends the next. `bare` is
+the image model in one process, files to embeddings, decoding and resizing included, at a batch of as many
+pictures as there are callers, at most {max_batch_images}; `torch alone` is the network without decoding and
+without making the answer's arrays. Efficiency is bare CPU time per picture over the server's CPU time per
+request, round by round, at the same largest batch. Larger batches cost more on a CPU, not less: their feature
+maps do not fit into the caches.
+"""
 EMPTY_NOTE = """\
 `bare` is a grpc.aio server that answers bytes with none; `xscene` is the same handler behind our runtime,
 with a token checked, a deadline, metrics and logging on, traces off. `null model` is a ModelInfer of one
@@ -54,13 +63,14 @@ and in it. Shared memory is written anew for every call. The cloud has {num_poin
 """
 
 
-def page(record: Record) -> str:
+def page(record: Record, record_file: str = RECORD_FILE) -> str:
     """The whole page."""
-    plan = record.plan
+    facts = {"num_rounds": _num_rounds(record), "record_file": record_file}
     parts = [
-        INTRODUCTION.format(**{"num_rounds": _num_rounds(record), **plan, **record.run}),
+        INTRODUCTION.format(**{**facts, **record.plan, **record.run}),
         _goals(record),
         *_text(record),
+        *_image(record),
         *_empty(record),
         *_payload(record),
         *_machine(record),
@@ -102,15 +112,29 @@ def _text(record: Record) -> list[str]:
     if not record.cells(cases.TEXT):
         return []
     note = TEXT_NOTE.format(**record.plan)
+    parts = ["## Text encoder\n", note, f"![CPU efficiency by number of callers]({EFFICIENCY_PLOT})\n"]
+    return [*parts, *_encoder_tables(record, cases.TEXT, "sentence")]
+
+
+def _image(record: Record) -> list[str]:
+    if not record.cells(cases.IMAGE):
+        return []
+    note = IMAGE_NOTE.format(
+        width=workloads.PICTURE_WIDTH,
+        height=workloads.PICTURE_HEIGHT,
+        max_batch_images=workloads.MAX_BATCH_IMAGES,
+    )
+    return ["## Image encoder\n", note, *_encoder_tables(record, cases.IMAGE, "picture")]
+
+
+def _encoder_tables(record: Record, group: str, item: str) -> list[str]:
     columns: Columns = {
         "per second": (lambda sample: sample.items_per_s, 0),
         "p50 ms": (lambda sample: sample.p50_ms, 1),
         "p99 ms": (lambda sample: sample.p99_ms, 1),
-        "CPU ms per sentence": (lambda sample: sample.cpu_ms_per_item, 2),
+        f"CPU ms per {item}": (lambda sample: sample.cpu_ms_per_item, 2),
     }
-    parts = ["## Text encoder\n", note, f"![CPU efficiency by number of callers]({EFFICIENCY_PLOT})\n"]
-    compare = ("CPU efficiency", figures.efficiency)
-    return [*parts, *_tables(record, cases.TEXT, TARGETS, columns, compare)]
+    return _tables(record, group, TARGETS, columns, ("CPU efficiency", figures.efficiency))
 
 
 def _empty(record: Record) -> list[str]:

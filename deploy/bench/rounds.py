@@ -20,16 +20,17 @@ MAX_DIFFERENCE = 1e-4
 
 
 class Answers:
-    """Holds every server to the same embedding of the same sentence."""
+    """Holds every server to the same embedding of the same sentence or picture."""
 
     def __init__(self) -> None:
-        self._found: dict[str, list[float]] = {}
+        self._found: dict[str, dict[str, list[float]]] = {}
 
-    def compare(self, target: str, values: list[float]) -> None:
-        """Refuse a target whose values are not those of the others."""
+    def compare(self, group: str, target: str, values: list[float]) -> None:
+        """Refuse a target whose values are not those of the others of its group."""
         if not values:
             return
-        for other, known in self._found.items():
+        found = self._found.setdefault(group, {})
+        for other, known in found.items():
             if len(known) != len(values):
                 raise PreconditionFailed(f"{target} gave {len(values)} values, {other} {len(known)}")
             difference = max(abs(a - b) for a, b in zip(known, values, strict=True))
@@ -38,7 +39,7 @@ class Answers:
                     f"{target} and {other} differ by {difference:.2g}, the limit is {MAX_DIFFERENCE:.0e}: "
                     "they do not compute the same"
                 )
-        self._found[target] = values
+        found[target] = values
 
 
 def order(all_cases: Sequence[Case], number: int) -> Iterator[Case]:
@@ -71,7 +72,7 @@ def measure(fleet: Fleet, record: Record, num_rounds: int, path: Path, progress:
 def _sample(fleet: Fleet, case: Case, number: int, answers: Answers) -> Sample:
     try:
         found = jobs.measure(fleet[case.worker], case.job, fleet[case.measured])
-        answers.compare(case.target, found.values)
+        answers.compare(case.group, case.target, found.values)
     except PreconditionFailed as error:
         raise PreconditionFailed(f"{case.group}, {case.cell}, {case.target}: {error}") from error
     outcome = asdict(found.outcome)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deploy.bench.workloads import TEXT_INPUT, TEXT_MODEL, TEXT_OUTPUT
+from deploy.bench.workloads import TEXT_MODEL, TEXT_OUTPUT
 from encoders_1d.model import Limits, TextFactory
 from xscene.serving.models import Job, Model
 
@@ -29,12 +29,12 @@ def load(setup: str) -> Model:
     return model
 
 
-def prepare(model: Model, texts: Sequence[bytes]) -> Job:
-    """Texts to tokens."""
-    return model.prepare({TEXT_INPUT: np.array(texts, np.object_)}, WANTED)
+def prepare(model: Model, values: Sequence[bytes]) -> Job:
+    """Texts to tokens, or files to pixels: each model's input has its name."""
+    return model.prepare({model.name: np.array(values, np.object_)}, WANTED)
 
 
-def encode(model: Model, texts: Sequence[bytes]) -> NDArray[Any]:
-    """Texts to embeddings, all that a request needs."""
-    job = prepare(model, texts)
+def encode(model: Model, values: Sequence[bytes]) -> NDArray[Any]:
+    """Texts or files to embeddings, all that a request needs."""
+    job = prepare(model, values)
     return model.finish(job, model.forward(job.items))[TEXT_OUTPUT]

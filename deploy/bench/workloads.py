@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from xscene.errors import ExtraMissing
 
 # What the servers offer, by the names that callers use.
 TEXT_MODEL, TEXT_INPUT, TEXT_OUTPUT = "text", "text", "scene_embedding"
+IMAGE_MODEL = "image"
 NULL_MODEL = "null"
 BYTES_SERVICE = "xscene.bench.Bytes"
 BYTES_METHOD = f"/{BYTES_SERVICE}/Call"
@@ -22,6 +23,10 @@ REGION_PREFIX = "xscene_bench_"
 
 SEED = 20261121
 NUM_SENTENCES = 256
+NUM_PICTURES = 64
+# As robots' cameras give them.
+PICTURE_HEIGHT, PICTURE_WIDTH = 480, 640
+MAX_BATCH_IMAGES = 4
 NUM_POINTS = 200_000
 HEIGHT, WIDTH = 1080, 1920
 JPEG_QUALITY = 90
@@ -58,10 +63,22 @@ def _sentence(chance: random.Random) -> str:
     return text[0].upper() + text[1:]
 
 
-def batch(index: int, size: int) -> list[bytes]:
-    """The sentences of a batch; batches follow each other through the list."""
-    texts = sentences()
-    return [texts[(index * size + offset) % len(texts)].encode() for offset in range(size)]
+@functools.cache
+def pictures() -> tuple[bytes, ...]:
+    """JPEG files of pictures, each different from the others."""
+    rng = np.random.default_rng(SEED)
+    return tuple(_jpeg(_image(rng, PICTURE_HEIGHT, PICTURE_WIDTH)) for _ in range(NUM_PICTURES))
+
+
+def inputs(model: str) -> Sequence[bytes]:
+    """All that a model is asked for, one item a call."""
+    return pictures() if model == IMAGE_MODEL else [text.encode() for text in sentences()]
+
+
+def batch(index: int, size: int, model: str = TEXT_MODEL) -> list[bytes]:
+    """The items of a batch; batches follow each other through the list."""
+    values = inputs(model)
+    return [values[(index * size + offset) % len(values)] for offset in range(size)]
 
 
 Payload = Mapping[str, tuple[str, NDArray[Any]]]
@@ -82,7 +99,7 @@ def payload(name: str) -> Payload:
         if name == CLOUD:
             return {"points": ("FP32", xyz), "colors": ("UINT8", rgb)}
         return {"points": ("FP32", np.hstack([xyz, rgb.astype(np.float32) / 255]))}
-    pixels = _image(rng)
+    pixels = _image(rng, HEIGHT, WIDTH)
     if name == PIXELS:
         return {"pixels": ("UINT8", pixels[None])}
     assert name == JPEG, name
@@ -97,11 +114,11 @@ def as_bytes(inputs: Payload) -> bytes:
     )
 
 
-def _image(rng: np.random.Generator) -> NDArray[np.uint8]:
+def _image(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
     """Smooth shades with some noise, about as compressible as a photograph."""
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     shades = [128 + 80 * np.sin(x / (90 + 40 * c)) * np.cos(y / (120 - 30 * c)) for c in range(3)]
-    noisy = np.stack(shades, axis=-1) + rng.normal(0, 6, (HEIGHT, WIDTH, 1))
+    noisy = np.stack(shades, axis=-1) + rng.normal(0, 6, (height, width, 1))
     return noisy.clip(0, 255).astype(np.uint8)
 
 

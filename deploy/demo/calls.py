@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from deploy.bundles import INITIALISERS, PRESETS, PresetName, init_bundle
+from deploy.bundles import PRESETS, PresetName, ensure_untrained
 from deploy.stack import Member, Stack
 from xscene.client import Connection, FusionClient
-from xscene.nn.manifest import MANIFEST_FILE, load_json, parse
 from xscene.oip import Answer, InferenceClient
 from xscene.types import Modality
 
@@ -22,6 +22,7 @@ BUNDLE = "small"
 SEED = 0
 TIMEOUT_S = 30.0
 QUERY = "a sofa"
+NUM_MATCHES = 3
 SENTENCES = (
     "the couch in front of the television",
     "an armchair beside the fireplace",
@@ -40,13 +41,7 @@ SENTENCES = (
 
 def ensure_bundle(directory: Path) -> None:
     """Make the untrained `small` bundle where there is none, or one that lacks sections."""
-    path = directory / BUNDLE
-    if path.is_dir():
-        manifest = parse(load_json((path / MANIFEST_FILE).read_bytes(), MANIFEST_FILE))
-        if manifest.trained or set(INITIALISERS) <= set(manifest.sections):
-            return
-        shutil.rmtree(path)
-    init_bundle(PRESETS[PresetName.SMALL], path, name=BUNDLE, seed=SEED)
+    ensure_untrained(directory / BUNDLE, seed=SEED)
 
 
 def whole_stack(folder: Path, backbones_dir: Path, ports: Mapping[str, int], *flags: str) -> Stack:
@@ -54,7 +49,8 @@ def whole_stack(folder: Path, backbones_dir: Path, ports: Mapping[str, int], *fl
     folder = folder.absolute()
     ensure_bundle(folder / "bundles")
     shared = ("--bundles-dir", str(folder / "bundles"), "--allow-untrained", "true", *flags)
-    own = {"text": ("--backbones-dir", str(backbones_dir.absolute())), "fusion": ()}
+    frozen = ("--backbones-dir", str(backbones_dir.absolute()))
+    own = {"text": frozen, "image": frozen, "fusion": ()}
     members = [Member(name, ports[name], (*shared, *more)) for name, more in own.items()]
     return Stack(members, folder / "logs")
 
@@ -65,11 +61,14 @@ def show(stack: Stack, console: Console) -> None:
     for member in stack.members:
         if member.name in parts:
             parts[member.name](member.address, console)
+    addresses = {member.name: member.address for member in stack.members}
+    if {"text", "image"} <= set(addresses):
+        match_picture(addresses["image"], addresses["text"], console)
 
 
 def rank_sentences(address: str, console: Console) -> None:
     """Order sentences by their nearness to another, in the frozen backbone's features."""
-    answer = asyncio.run(_encode(address, [QUERY, *SENTENCES]))
+    answer = asyncio.run(_encode(address, "text", _texts([QUERY, *SENTENCES]), "features"))
     query, *sentences = answer.outputs["features"]
     cosines = np.array([sentence @ query for sentence in sentences])
     table = Table("sentence", f"cosine with {QUERY!r}")
@@ -83,10 +82,37 @@ def rank_sentences(address: str, console: Console) -> None:
         )
 
 
-async def _encode(address: str, texts: list[str]) -> Answer:
-    inputs = {"text": np.array([text.encode() for text in texts], np.object_)}
+def match_picture(image_address: str, text_address: str, console: Console) -> None:
+    """Look for the sentences nearest to a drawn picture, across modalities."""
+    output = "scene_embedding"
+    picture = asyncio.run(_encode(image_address, "image", {"pixels": _drawing()[None]}, output))
+    texts = asyncio.run(_encode(text_address, "text", _texts(SENTENCES), output))
+    cosines = texts.outputs[output] @ picture.outputs[output][0]
+    table = Table("sentence", "cosine with a drawing of a round table under a window")
+    for index in np.argsort(-cosines)[:NUM_MATCHES]:
+        table.add_row(SENTENCES[index], f"{cosines[index]:.3f}")
+    console.print(table)
+    if not picture.trained:
+        console.print(f"bundle {picture.bundle} is untrained: the order is one of chance, no match")
+
+
+def _drawing() -> NDArray[np.uint8]:
+    """A room in three colours: [H, W, 3]."""
+    y, x = np.mgrid[0:240, 0:320]
+    image = np.full((240, 320, 3), (214, 206, 190), np.uint8)
+    image[170:] = (128, 96, 70)
+    image[30:110, 110:210] = (170, 210, 240)
+    image[((x - 160) / 70) ** 2 + ((y - 165) / 22) ** 2 < 1] = (92, 58, 33)
+    return image
+
+
+def _texts(texts: Sequence[str]) -> Mapping[str, NDArray[Any]]:
+    return {"text": np.array([text.encode() for text in texts], np.object_)}
+
+
+async def _encode(address: str, model: str, inputs: Mapping[str, NDArray[Any]], output: str) -> Answer:
     async with Connection(address=address).aio_channel() as channel:
-        return await InferenceClient(channel).infer("text", inputs, ("features",), timeout_s=TIMEOUT_S)
+        return await InferenceClient(channel).infer(model, inputs, (output,), timeout_s=TIMEOUT_S)
 
 
 def fuse_subsets(address: str, console: Console) -> None:

@@ -12,7 +12,7 @@ from tests.contract.tree import BIN, ROOT, copied, packages, plant, project, run
 
 LAYERS = "deploy > trainer > services > xscene"
 XSCENE, SERVING, NN = "Inside xscene", "Inside xscene.serving", "Inside xscene.nn"
-TEXT, FUSION, DEPLOY = "Inside encoders_1d", "Inside fusion", "Inside deploy"
+TEXT, IMAGE, FUSION, DEPLOY = "Inside encoders_1d", "Inside encoders_2d", "Inside fusion", "Inside deploy"
 SPARSE = "Inside encoders_3d.sparse"
 TRAINER, DATA, ROOMS = "Inside trainer", "Inside trainer.data", "Inside trainer.data.rooms"
 READERS = "Inside trainer.data.readers"
@@ -38,6 +38,10 @@ VIOLATIONS = (
     ("fusion/extra.py", '"""A new module."""', {FUSION}),
     ("encoders_1d/prepare.py", "import encoders_1d.model", {TEXT, NO_GRPC}),
     ("encoders_1d/extra.py", '"""A new module."""', {TEXT}),
+    ("encoders_2d/prepare.py", "import encoders_2d.model", {IMAGE, NO_GRPC}),
+    ("encoders_2d/decoding.py", "import encoders_2d.prepare", {IMAGE}),
+    ("encoders_2d/extra.py", '"""A new module."""', {IMAGE}),
+    ("encoders_2d/heads.py", "import encoders_1d.model", {LAYERS, NO_GRPC}),
     ("fusion/app.py", "import qdrant_client", {ONE_MODULE}),
     ("encoders_1d/model.py", "import tritonclient", {ONE_MODULE}),
     ("encoders_3d/sparse/tensor.py", "import encoders_3d.sparse.layers", {SPARSE}),

@@ -77,7 +77,8 @@ def missing_targets(text: str) -> set[str]:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Every service that exists, on free ports, with the demo's bundle."""
     folder = tmp_path_factory.mktemp("stack")
-    backbones.ensure("minilm-l6-v2", ROOT / backbones.CACHE_DIR)
+    for name in backbones.SOURCES:
+        backbones.ensure(name, ROOT / backbones.CACHE_DIR)
     ports = {name: free_port() for name in SERVICES}
     with calls.whole_stack(folder, ROOT / backbones.CACHE_DIR, ports, "--metrics-port", "0") as running:
         yield running

@@ -14,8 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.bench import cases, goals, plot, report, rounds, samples, workloads
-from deploy.bench.app import PAGE_FILE, RECORD_FILE, app
+from deploy.bench.app import app
 from deploy.bench.cases import Choice
+from deploy.bench.report import RECORD_FILE
 from deploy.bench.samples import Record, Sample
 from xscene.errors import PreconditionFailed
 
@@ -142,20 +143,21 @@ def test_only_what_the_chosen_groups_need_is_started() -> None:
         "mosec",
     }
     assert cases.programs(Choice()) == {
-        *("client", "reference", "echo", "runtime", "xscene"),
+        *("client", "reference", "echo", "runtime", "xscene", "xscene-image"),
         *cases.PEERS,
     }
 
 
 def test_a_target_that_computes_something_else_is_refused() -> None:
     answers = rounds.Answers()
-    answers.compare("bare", [0.1, 0.2])
-    answers.compare("xscene", [0.1, 0.20005])
-    answers.compare("torch alone", [])
+    answers.compare("text", "bare", [0.1, 0.2])
+    answers.compare("text", "xscene", [0.1, 0.20005])
+    answers.compare("text", "torch alone", [])
+    answers.compare("image", "bare", [0.7, 0.7, 0.7])
     with pytest.raises(PreconditionFailed, match=r"mosec and bare differ by 0\.01, the limit is 1e-04"):
-        answers.compare("mosec", [0.1, 0.21])
+        answers.compare("text", "mosec", [0.1, 0.21])
     with pytest.raises(PreconditionFailed, match="mosec gave 1 values, bare 2"):
-        answers.compare("mosec", [0.1])
+        answers.compare("text", "mosec", [0.1])
 
 
 def test_goals_are_judged_by_what_was_measured() -> None:
@@ -163,6 +165,7 @@ def test_goals_are_judged_by_what_was_measured() -> None:
     assert found["text, 1 caller: CPU efficiency"] == ("≥ 0.80", "pass")  # 4.0 / 4.5 = .89
     assert found["text, 8 callers: CPU efficiency"] == ("≥ 0.85", "pass")
     assert found["text, 32 callers: CPU efficiency"] == ("≥ 0.90", "miss")
+    assert found["image, 8 callers: CPU efficiency"] == ("≥ 0.90", "miss")
     assert found["text, 8 callers: efficiency as a share of pytriton's"] == ("≥ 1.00", "pass")
     assert found["text, 8 callers: efficiency as a share of mosec's"] == ("≥ 0.95", "pass")
     assert found["empty RPC, 1 caller: server CPU over bare gRPC's"] == ("≤ 1.50", "pass")
@@ -228,7 +231,7 @@ def test_the_page_can_be_written_anew_from_the_samples(tmp_path: Path) -> None:
     samples.save(record(), tmp_path / RECORD_FILE)
     result = CliRunner().invoke(app, ["page", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    assert (tmp_path / PAGE_FILE).read_text() == report.page(record())
+    assert (tmp_path / "serving.md").read_text() == report.page(record())
     assert (tmp_path / report.EFFICIENCY_PLOT).exists()
 
 

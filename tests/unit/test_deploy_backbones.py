@@ -12,8 +12,11 @@ import torch
 from typer.testing import CliRunner
 
 from deploy import backbones
-from deploy.backbones import MINILM, SOURCES, Source, app, ensure, faults, install
+from deploy.backbones import MINILM, MOBILENET, SOURCES, Source, app, ensure, faults, install
 from encoders_1d.backbones import registry
+from encoders_2d.backbones import DINOV2
+from encoders_2d.backbones import registry as image_registry
+from tests.image_backbones import mobilenet_directory, tiny_network
 from tests.text_backbones import BACKBONES_DIR, minilm_directory, write_tokenizer
 from xscene.errors import BundleInvalid, NotFound, NotReady
 
@@ -127,6 +130,75 @@ def test_other_weights_in_the_package_are_refused_and_leave_nothing(tmp_path, so
     assert not list(tmp_path.glob(".tiny.*"))
 
 
+def convert(folder: Path) -> None:
+    (folder / "weights.txt").write_bytes((folder / "weights.bin").read_bytes().upper())
+
+
+def converted(source: Source, **changes) -> dict[str, Source]:
+    digests = {**source.digests, "weights.txt": digest(FILES["weights.bin"].upper())}
+    given = {"digests": digests, "convert": convert, "converted": frozenset(["weights.bin"])}
+    return changed(source, **(given | changes))
+
+
+def test_what_is_converted_is_checked_and_its_source_is_not_kept(tmp_path, source):
+    sources = converted(source)
+    assert ensure("tiny", tmp_path, sources=sources)[1]
+    names = sorted(path.name for path in (tmp_path / "tiny").iterdir())
+    assert names == ["LICENSE", "SOURCE.json", "weights.txt"]
+    assert not ensure("tiny", tmp_path, sources=sources)[1]
+    (tmp_path / "tiny" / "weights.txt").write_bytes(b"")
+    assert faults(tmp_path / "tiny", sources["tiny"]) == ["weights.txt"]
+
+
+def test_a_conversion_that_gives_something_else_is_refused(tmp_path, source):
+    sources = converted(source, digests={**source.digests, "weights.txt": "ef" * 32})
+    with pytest.raises(BundleInvalid, match=rf"weights\.txt has SHA-256 .*, needed: {'ef' * 32}"):
+        ensure("tiny", tmp_path, sources=sources)
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_other_weights_are_refused_before_they_are_converted(tmp_path, source):
+    def fail(folder: Path) -> None:
+        pytest.fail("converted")
+
+    digests = {**source.digests, "weights.bin": "cd" * 32}
+    with pytest.raises(BundleInvalid, match=r"weights\.bin has SHA-256"):
+        ensure("tiny", tmp_path, sources=converted(source, digests=digests, convert=fail))
+
+
+def test_mobilenet_is_fetched_and_converted_as_it_was_published():
+    assert faults(mobilenet_directory(), SOURCES[MOBILENET]) == []
+    assert not (mobilenet_directory() / backbones.TORCHVISION_FILE).exists()
+    digests = SOURCES[MOBILENET].digests
+    assert digests[backbones.TORCHVISION_FILE].startswith("b0353104")
+    assert digests["model.safetensors"] == image_registry().get(MOBILENET).digest
+
+
+def test_dinov2_is_taken_over_whole_or_not_at_all(tmp_path):
+    failed(call("convert-dinov2", "x", "--name", "dino"), "name: dino is none of dinov2-small, dinov2-base")
+    failed(call("convert-dinov2", tmp_path / "no", "--cache-dir", tmp_path), "no is no directory or hub id")
+    tiny_network().save_pretrained(tmp_path / "tiny")
+    flags = ("--name", "dinov2-small", "--cache-dir", tmp_path / "cache")
+    result = call("convert-dinov2", tmp_path / "tiny", *flags)
+    # transformers shows what it loads on the lines before.
+    last = "error: config.json: hidden_size is 32, needed: 384"
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, last)
+    assert not (tmp_path / "cache" / "dinov2-small").exists()
+    (tmp_path / "cache" / "dinov2-small").mkdir()
+    failed(call("convert-dinov2", "x", *flags), "dinov2-small is there already")
+
+
+def test_a_dinov2_of_the_published_size_is_taken_over(tmp_path):
+    tiny_network(DINOV2["dinov2-small"]).save_pretrained(tmp_path / "small")
+    result = call("convert-dinov2", tmp_path / "small", "--name", "dinov2-small", "--cache-dir", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert "dinov2-small converted, unverified" in result.stdout
+    backbone = image_registry().get("dinov2-small").loader(tmp_path / "dinov2-small")
+    with torch.inference_mode():
+        found = backbone(torch.zeros(1, 224, 224, 3, dtype=torch.uint8))
+    assert found["patches"].shape == (1, 256, 384)
+
+
 def test_without_a_network_the_sentence_says_so(tmp_path, source):
     with pytest.raises(
         NotReady, match=r"no-such-weights==1\.0 cannot be downloaded .is there a network.*ERROR: No match"
@@ -135,7 +207,9 @@ def test_without_a_network_the_sentence_says_so(tmp_path, source):
 
 
 def test_a_name_that_cannot_be_fetched_is_answered_with_those_that_can(tmp_path):
-    with pytest.raises(NotFound, match="'blip-large' cannot be fetched; these can: minilm-l6-v2"):
+    with pytest.raises(
+        NotFound, match="'blip-large' cannot be fetched; these can: minilm-l6-v2, mobilenet-v2"
+    ):
         ensure("blip-large", tmp_path)
     failed(call("fetch", "--name", "x", "--cache-dir", tmp_path), "error: backbone 'x' cannot be fetched")
 
@@ -182,9 +256,9 @@ def test_the_list_shows_every_backbone_and_its_state(tmp_path):
     lines = {
         line.split()[1]: line
         for line in call("list", "--cache-dir", tmp_path).stdout.splitlines()
-        if "text" in line
+        if "text" in line or "image" in line
     }
-    assert set(lines) == set(registry().names())
+    assert set(lines) == {*registry().names(), *image_registry().names()}
     assert "damaged" in lines[MINILM]
     assert "absent" in lines["blip-large"]
     assert "verified" in call("list", "--cache-dir", BACKBONES_DIR).stdout
@@ -207,7 +281,7 @@ def test_a_conversion_needs_a_vocabulary_and_overwrites_nothing(tmp_path):
     failed(call("convert-blip", "x.pth", "--out", tmp_path), "is there already")
 
 
-@pytest.mark.parametrize("command", ["fetch", "convert-blip", "list"])
+@pytest.mark.parametrize("command", ["fetch", "convert-blip", "convert-dinov2", "list"])
 def test_help_has_an_example(command):
     result = call(command, "--help")
     assert result.exit_code == 0

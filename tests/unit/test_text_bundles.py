@@ -28,7 +28,7 @@ def init(*args):
 
 def test_a_small_bundle_stands_on_the_published_minilm_and_is_served(tmp_path):
     result = init("--out", tmp_path / "small")
-    assert "of fusion, text, model_id" in result.stdout
+    assert "of floorplan, fusion, image, text, model_id" in result.stdout
     bundle, entry = open_bundle(tmp_path / "small"), registry().get("minilm-l6-v2")
     section = bundle.section("text")
     assert (section.backbone.name, section.backbone.digest) == (entry.name, entry.digest)
@@ -42,11 +42,11 @@ def test_a_small_bundle_stands_on_the_published_minilm_and_is_served(tmp_path):
 
 def test_a_crossover_bundle_has_texts_where_its_backbone_is_given(tmp_path):
     result = init("--preset", "crossover", "--out", tmp_path / "without")
-    assert result.stderr == "left out: text; its backbone has no published digest\n"
+    assert result.stderr == "left out: floorplan, image, text; no published digest of a backbone\n"
     assert set(open_bundle(tmp_path / "without").manifest.sections) == {"fusion"}
     backbone = write_tiny(tmp_path / "blip")
     result = init("--preset", "crossover", "--out", tmp_path / "with", "--text-backbone", backbone)
-    assert not result.stderr
+    assert result.stderr == "left out: floorplan, image; no published digest of a backbone\n"
     bundle = open_bundle(tmp_path / "with")
     section = bundle.section("text")
     assert section.backbone.name == "blip-large"
@@ -110,4 +110,4 @@ def test_every_preset_names_a_text_backbone_that_exists(preset):
 def test_init_bundle_leaves_out_what_its_initialiser_leaves_out(tmp_path):
     initialisers = {**INITIALISERS, "image": lambda preset, seed: None}
     bundle = init_bundle(SMALL, tmp_path / "a", name="a", seed=0, initialisers=initialisers)
-    assert set(bundle.manifest.sections) == set(INITIALISERS)
+    assert set(bundle.manifest.sections) == set(INITIALISERS) - {"image"}

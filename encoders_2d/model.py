@@ -1,0 +1,266 @@
+"""The vision models `image` and `floorplan`: pictures, or groups of them, to features and embeddings."""
+
+# B pictures of a batch, G groups, S side of a square, F feature width, D embedding width
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from encoders_2d import backbones, prepare
+from encoders_2d.backbones import CLS, JPEG_MARGIN, PATCH_MEAN, PATCHES, Features, ImageBackbone
+from encoders_2d.heads import FLOORPLAN, IMAGE, FloorplanHeads, ImageHeads, heads_of
+from encoders_2d.prepare import BOXES, GROUP_ENDS, PIXELS, Resizing, Square
+from xscene.errors import InvalidInput, LimitExceeded, ModelMismatch, NotFound
+from xscene.nn.backbones import Backbone, Registry
+from xscene.nn.bundle import Bundle, open_bundle
+from xscene.nn.manifest import canonical
+from xscene.serving.models import ANY, Factory, Item, Job, Model, Tensors, TensorSpec
+
+SCENE, OBJECT = "scene_embedding", "object_embedding"
+INPUTS = (
+    TensorSpec(name=prepare.IMAGE, datatype="BYTES", shape=(ANY,), optional=True),
+    TensorSpec(name=PIXELS, datatype="UINT8", shape=(ANY, ANY, ANY, 3), optional=True),
+    TensorSpec(name=BOXES, datatype="INT32", shape=(ANY, 4), optional=True),
+)
+GROUPS = TensorSpec(name=GROUP_ENDS, datatype="INT32", shape=(ANY,), optional=True)
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class ImageItem:
+    """A square and what is wanted of it."""
+
+    square: Square
+    outputs: frozenset[str]
+
+    @property
+    def cost(self) -> int:
+        """Squares, which are all of one size."""
+        return 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the outputs of a request are put together."""
+
+    outputs: frozenset[str]
+    places: Sequence[int]
+    """The item of each row."""
+    ends: Sequence[int]
+    """Where each row of the scene embedding ends among the rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits(prepare.Limits):
+    """Sizes of requests, answers and computations."""
+
+    max_answer_bytes: int
+    max_batch_images: int
+
+
+class VisionModel(Model):
+    """The heads of one section on a backbone that it may share with others."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        backbone: ImageBackbone,
+        heads: FloorplanHeads,
+        limits: Limits,
+        device: torch.device,
+    ) -> None:
+        self.name = heads.section_name
+        self.version = bundle.model_version
+        self.bundle = bundle.directory.name
+        self.model_id = bundle.model_id
+        self.trained = bundle.manifest.trained
+        self.backbone = backbone
+        self.heads = heads.to(device)
+        self.max_batch_cost = limits.max_batch_images
+        self._limits = limits
+        self._device = device
+        self._resizing = Resizing(side_px=backbone.recipe.side_px, jpeg_margin=JPEG_MARGIN)
+        self.inputs = (*INPUTS, GROUPS) if isinstance(heads, ImageHeads) else INPUTS
+        self.outputs = _outputs(backbone, heads, bundle.manifest.width)
+        self.parameters = _parameters(bundle, backbone, self.name, limits, device)
+
+    def prepare(self, inputs: Tensors, outputs: frozenset[str]) -> Job:
+        """Check, decode and resize the pictures."""
+        num = prepare.num_rows(inputs, self._limits)
+        ends = list(range(1, num + 1))
+        if GROUP_ENDS in inputs:
+            ends = prepare.decode_group_ends(inputs[GROUP_ENDS], num)
+        if PATCHES in outputs:
+            self._check_patches(num)
+        found = prepare.decode_squares(inputs, self._limits, self._resizing)
+        items = [ImageItem(square, outputs) for square in found.squares]
+        return Job(items=items, plan=Plan(outputs, found.places, ends))
+
+    @torch.inference_mode()
+    def forward(self, items: Sequence[Item]) -> Sequence[Mapping[str, NDArray[np.float32]]]:
+        """Of each picture: its wanted features, and what the heads make of it alone."""
+        images = [item for item in items if isinstance(item, ImageItem)]
+        squares_BSS3 = torch.from_numpy(np.stack([item.square for item in images])).to(self._device)
+        features = self.backbone(squares_BSS3)
+        results: list[dict[str, NDArray[np.float32]]] = [{} for _ in images]
+        for name in frozenset[str]().union(*(item.outputs for item in images)):
+            rows = [row for row, item in enumerate(images) if name in item.outputs]
+            for row, value in zip(rows, self._made(name, features, rows).cpu().numpy(), strict=True):
+                results[row][name] = value
+        return results
+
+    def warm_up(self) -> None:
+        """Compute one picture and a whole batch, with every output."""
+        side = self.backbone.recipe.side_px
+        grey = np.full((side, side, 3), 128, np.uint8)
+        item = ImageItem(grey, frozenset(spec.name for spec in self.outputs))
+        for num in (1, self.max_batch_cost):
+            results = self.forward([item] * num)
+        self.finish(Job(items=[item], plan=Plan(item.outputs, [0], [1])), results[:1])
+
+    def finish(self, job: Job, results: Sequence[Any]) -> Tensors:
+        """The outputs of one request."""
+        plan: Plan = job.plan
+        outputs = {
+            name: np.stack([results[place][name] for place in plan.places]) for name in sorted(plan.outputs)
+        }
+        if SCENE in outputs:
+            outputs[SCENE] = self._scenes(outputs[SCENE], plan.ends)
+        return outputs
+
+    @torch.inference_mode()
+    def _scenes(self, views_NF: NDArray[np.float32], ends: Sequence[int]) -> NDArray[np.float32]:
+        """The scene head of the mean of each group of views."""
+        view_NF = torch.from_numpy(views_NF).to(self._device)
+        mean_GF = torch.stack([view_NF[start:end].mean(dim=0) for start, end in pairwise([0, *ends])])
+        scene_GD: NDArray[np.float32] = self.heads.scene(mean_GF).cpu().numpy()
+        return scene_GD
+
+    def _made(self, name: str, features: Features, rows: Sequence[int]) -> Tensor:
+        """One output of these pictures of a batch, each alone."""
+        if name == SCENE:
+            # The scene head takes the mean of a group, whose pictures may be in several batches.
+            return self.heads.views(features[CLS][rows], features[PATCH_MEAN][rows])
+        if name == OBJECT and isinstance(self.heads, ImageHeads):
+            embedding_BD: Tensor = self.heads.object(features[CLS][rows])
+            return embedding_BD
+        return features[name][rows]
+
+    def _check_patches(self, num: int) -> None:
+        """Refuse a request whose answer could not be sent."""
+        recipe = self.backbone.recipe
+        num_bytes = num * recipe.num_patches * recipe.width * FLOAT_BYTES
+        if num_bytes > self._limits.max_answer_bytes:
+            raise LimitExceeded.of(
+                PATCHES, value=num_bytes, limit=self._limits.max_answer_bytes, unit=f"bytes of {num} pictures"
+            )
+
+
+def _outputs(backbone: ImageBackbone, heads: FloorplanHeads, width: int) -> tuple[TensorSpec, ...]:
+    """What a model gives; a floorplan is a scene as a whole."""
+    features, embedding = (ANY, backbone.width), (ANY, width)
+    cls, scene = (
+        TensorSpec(name=CLS, datatype="FP32", shape=features),
+        TensorSpec(name=SCENE, datatype="FP32", shape=embedding),
+    )
+    if not isinstance(heads, ImageHeads):
+        return cls, scene
+    patches = (ANY, backbone.recipe.num_patches, backbone.width)
+    return (
+        cls,
+        TensorSpec(name=PATCH_MEAN, datatype="FP32", shape=features),
+        TensorSpec(name=PATCHES, datatype="FP32", shape=patches),
+        scene,
+        TensorSpec(name=OBJECT, datatype="FP32", shape=embedding),
+    )
+
+
+class VisionFactory(Factory):
+    """Loads bundles; all models on the same backbone share one in memory."""
+
+    names = (IMAGE, FLOORPLAN)
+
+    def __init__(
+        self, backbones_dir: Path, limits: Limits, device: torch.device, registry: Registry | None = None
+    ) -> None:
+        self._backbones_dir = backbones_dir
+        self._limits = limits
+        self._device = device
+        self._registry = registry or backbones.registry()
+        self._shared: WeakValueDictionary[tuple[str, str], ImageBackbone] = WeakValueDictionary()
+        self._lock = threading.Lock()
+
+    def load(self, name: str, directory: Path) -> Model:
+        """The model `name` of a bundle."""
+        if name not in self.names:
+            raise InvalidInput.at("name", f"{name}, this service has {', '.join(self.names)}")
+        bundle = open_bundle(directory)
+        if name not in bundle.manifest.sections:
+            raise NotFound(f"bundle {directory.name}: it has no section {name}")
+        heads = heads_of(bundle, name)
+        backbone = self._backbone(bundle, name)
+        if heads.config["feature_width"] != backbone.width:
+            found = f"config feature_width is {heads.config['feature_width']}"
+            raise bundle.invalid(name, f"{found}, the backbone has {backbone.width}")
+        return VisionModel(bundle, backbone, heads, self._limits, self._device)
+
+    def _backbone(self, bundle: Bundle, name: str) -> ImageBackbone:
+        """The backbone that a section names, if it is the one that the section was made with."""
+        made_with = bundle.section(name).backbone
+        if made_with is None:
+            raise bundle.invalid(name, "names no backbone")
+        entry = self._registry.get(made_with.name)
+        directory = self._backbones_dir / entry.name
+        digest = backbones.weights_digest(entry, directory)
+        if digest != made_with.digest:
+            raise ModelMismatch(
+                f"bundle {bundle.directory.name}: section {name}: made with {backbones.WEIGHTS_FILE} of "
+                f"backbone {entry.name} with SHA-256 {made_with.digest}, the one here has {digest}"
+            )
+        _check_preprocessing(bundle, name, entry)
+        with self._lock:
+            shared = self._shared.get((entry.name, digest))
+            if shared is None:
+                loaded = entry.loader(directory)
+                assert isinstance(loaded, ImageBackbone)
+                shared = self._shared[entry.name, digest] = loaded.to(self._device)
+            return shared
+
+
+def _check_preprocessing(bundle: Bundle, name: str, entry: Backbone) -> None:
+    """Refuse a backbone that is fed otherwise than the one the heads were trained on."""
+    found = dict(bundle.section(name).preprocessing)
+    if canonical(found) != canonical(dict(entry.preprocessing)):
+        needed = dict(entry.preprocessing)
+        raise bundle.invalid(name, f"preprocessing is {found}, backbone {entry.name} has {needed}")
+
+
+def _parameters(
+    bundle: Bundle, backbone: ImageBackbone, name: str, limits: Limits, device: torch.device
+) -> dict[str, str]:
+    """What the metadata shows."""
+    reference, recipe = bundle.section(name).backbone, backbone.recipe
+    assert reference is not None
+    return {
+        "backbone": reference.name,
+        "backbone_digest": reference.digest,
+        "device": str(device),
+        "side_px": str(recipe.side_px),
+        "num_patches": str(recipe.num_patches),
+        "max_items": str(limits.max_items),
+        "max_image_bytes": str(limits.max_image_bytes),
+        "max_image_pixels": str(limits.max_image_pixels),
+        "max_request_pixels": str(limits.max_request_pixels),
+        "min_image_side": str(limits.min_image_side),
+    }
