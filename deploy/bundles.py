@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,8 @@ from xscene.nn.manifest import MAX_BUNDLE_BYTES, to_json
 
 if TYPE_CHECKING:
     # Torch takes seconds to import, and `--help` needs none of it.
+    from encoders_3d.point_transformer import PointTransformerConfig
+    from encoders_3d.sparse.scene_resnet import SceneResNetConfig
     from xscene.nn.bundle import Bundle
     from xscene.nn.bundle_writer import SectionContent
 
@@ -43,14 +45,15 @@ class Preset:
     name: str
     width: int
     text_backbone: str
+    voxel_m: float
 
 
 # None: the section is left out.
 Initialiser = Callable[[Preset, int], "SectionContent | None"]
 
 PRESETS: Mapping[PresetName, Preset] = {
-    PresetName.SMALL: Preset("small", 256, text_backbone="minilm-l6-v2"),
-    PresetName.CROSSOVER: Preset("crossover", 768, text_backbone="blip-large"),
+    PresetName.SMALL: Preset("small", 256, text_backbone="minilm-l6-v2", voxel_m=0.04),
+    PresetName.CROSSOVER: Preset("crossover", 768, text_backbone="blip-large", voxel_m=0.02),
 }
 
 
@@ -82,8 +85,47 @@ def _text(preset: Preset, seed: int, directory: Path | None = None) -> SectionCo
     return heads.section(*made_for)
 
 
+def _networks(preset: Preset) -> tuple[SceneResNetConfig, PointTransformerConfig]:
+    """The networks of clouds and of objects; the published one of clouds has colours alone."""
+    from encoders_3d.point_transformer import COMPACT, STANDARD
+    from encoders_3d.scenes import WITH_PRESENCE
+    from encoders_3d.sparse.scene_resnet import NARROW, RESNET34
+
+    if preset.name == PresetName.CROSSOVER:
+        return RESNET34, STANDARD
+    return replace(NARROW, in_channels=WITH_PRESENCE), COMPACT
+
+
+def _points(preset: Preset, seed: int) -> SectionContent:
+    """An untrained encoder of clouds."""
+    import torch
+
+    from encoders_3d.scenes import CloudConstants, SceneEncoder
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        constants = CloudConstants(voxel_m=preset.voxel_m)
+        return SceneEncoder(_networks(preset)[0], constants, preset.width).section()
+
+
+def _objects(preset: Preset, seed: int) -> SectionContent:
+    """An untrained encoder of objects."""
+    import torch
+
+    from encoders_3d.objects import ObjectConstants, ObjectEncoder
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return ObjectEncoder(_networks(preset)[1], ObjectConstants(), preset.width).section()
+
+
 # Section name to the function that makes its untrained content from a preset and a seed.
-INITIALISERS: Mapping[str, Initialiser] = {"fusion": _fusion, "text": _text}
+INITIALISERS: Mapping[str, Initialiser] = {
+    "fusion": _fusion,
+    "text": _text,
+    "points": _points,
+    "objects": _objects,
+}
 
 
 def init_bundle(

@@ -26,9 +26,10 @@ def settings_classes() -> dict[str, type[ServerSettings]]:
     """The settings class of each service that exists."""
     process.prepare()
     from encoders_1d.app import Settings as TextSettings
+    from encoders_3d.app import Settings as PointsSettings
     from fusion.app import Settings as FusionSettings
 
-    return {"text": TextSettings, "fusion": FusionSettings}
+    return {"text": TextSettings, "points": PointsSettings, "fusion": FusionSettings}
 
 
 def settings() -> str:

@@ -85,9 +85,7 @@ class _Checked:
         uses = self._uses_of_meshes()
         # A mesh that no node shows is decoded all the same.
         times = [max(uses.count(number), 1) for number in range(len(counts))]
-        totals = [
-            sum(count[k] * time for count, time in zip(counts, times, strict=True)) for k in (0, 1)
-        ]
+        totals = [sum(count[k] * time for count, time in zip(counts, times, strict=True)) for k in (0, 1)]
         check_counts(self._field, totals[0], totals[1], self._limits)
 
     def _refuse(self, description: str) -> InvalidInput:

@@ -32,33 +32,37 @@ Bytes = NDArray[np.uint8]
 class Paint:
     """Where the colours of a part come from."""
 
-    corners_F33: NDArray[Any] | None = None
-    """A colour for each corner of each face, 0 to 255."""
-    uv_F32: Matrix | None = None
+    corner_colors: NDArray[Any] | None = None
+    """(F,3,3): a colour for each corner of each face, 0 to 255."""
+    uv: Matrix | None = None
+    """(F,3,2): where each corner of each face is in the texture."""
     texels: Bytes | None = None
-    """(height, width, 3), for `uv_F32`."""
+    """(height, width, 3): the texture."""
     factor: Bytes | None = None
     """(3,), one colour, or what a texture is multiplied by."""
 
     def at(self, faces_S: NDArray[np.int64], weights_S3: Matrix) -> Bytes | None:
         """Colours (S,3) at barycentric places on faces; None where there are none."""
-        if self.corners_F33 is not None:
-            mixed = np.einsum("sc,scd->sd", weights_S3, self.corners_F33[faces_S].astype(np.float64))
-            return np.rint(mixed).astype(np.uint8)
+        if self.corner_colors is not None:
+            mixed = np.einsum("sc,scd->sd", weights_S3, self.corner_colors[faces_S].astype(np.float64))
+            interpolated: Bytes = np.rint(mixed).astype(np.uint8)
+            return interpolated
         if self.factor is None:
             return None
-        if self.texels is None or self.uv_F32 is None:
+        if self.texels is None or self.uv is None:
             return np.broadcast_to(self.factor, (len(faces_S), RGB)).copy()
-        uv_S2 = np.einsum("sc,scd->sd", weights_S3, self.uv_F32[faces_S])
+        uv_S2 = np.einsum("sc,scd->sd", weights_S3, self.uv[faces_S])
         found = _texels_at(self.texels, uv_S2)
-        return np.rint(found * (self.factor / WHITE)).astype(np.uint8)
+        tinted: Bytes = np.rint(found * (self.factor / WHITE)).astype(np.uint8)
+        return tinted
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
     """Faces that are painted alike."""
 
-    triangles_F33: Matrix
+    triangles: Matrix
+    """(F,3,3): the corners of each face."""
     paint: Paint
 
 
@@ -67,28 +71,28 @@ class Surface:
     """The faces of one mesh, in metres with z up, and their areas."""
 
     parts: Sequence[Part]
-    areas_F: Matrix
+    areas: Matrix
 
     @property
     def area_m2(self) -> float:
         """Of all faces."""
-        return float(self.areas_F.sum())
+        return float(self.areas.sum())
 
     def sample(self, num_points: int, seed: int = SEED) -> tuple[NDArray[np.float32], Bytes | None]:
         """Points (S,3) spread evenly over the area, and their colours where every part has some."""
         random = np.random.default_rng(seed)
-        bounds = np.cumsum(self.areas_F)
+        bounds = np.cumsum(self.areas)
         # One draw in each of so many equal shares: no patch of a share's size stays empty.
         places = (np.arange(num_points) + random.random(num_points)) * (bounds[-1] / num_points)
-        faces = np.minimum(np.searchsorted(bounds, places, side="right"), int(np.flatnonzero(self.areas_F)[-1]))
+        faces = np.minimum(np.searchsorted(bounds, places, side="right"), int(np.flatnonzero(self.areas)[-1]))
         root, along = np.sqrt(random.random(num_points)), random.random(num_points)
         weights_S3 = np.column_stack([1 - root, root * (1 - along), root * along])
         xyz, colors, first = [], [], 0
         for part in self.parts:
-            last = first + len(part.triangles_F33)
+            last = first + len(part.triangles)
             begin, end = np.searchsorted(faces, [first, last])
             chosen, weights = faces[begin:end] - first, weights_S3[begin:end]
-            xyz.append(np.einsum("sc,scd->sd", weights, part.triangles_F33[chosen]).astype(np.float32))
+            xyz.append(np.einsum("sc,scd->sd", weights, part.triangles[chosen]).astype(np.float32))
             if len(chosen):
                 colors.append(part.paint.at(chosen, weights))
             first = last
@@ -104,15 +108,15 @@ def decode_mesh(field: str, data: bytes, limits: MeshLimits) -> Surface:
     except Exception as error:
         # The library raises nothing narrower.
         raise InvalidInput.at(field, f"{kind.upper()} that cannot be decoded: {error!r:.120}") from error
-    num_faces = sum(len(part.triangles_F33) for part in parts)
+    num_faces = sum(len(part.triangles) for part in parts)
     if not num_faces:
         raise InvalidInput.at(field, "has no faces")
     check_counts(field, 0, num_faces, limits)
     for part in parts:
-        uv = part.paint.uv_F32
-        if not (np.isfinite(part.triangles_F33).all() and (uv is None or np.isfinite(uv).all())):
+        uv = part.paint.uv
+        if not (np.isfinite(part.triangles).all() and (uv is None or np.isfinite(uv).all())):
             raise InvalidInput.at(field, "holds numbers that are not finite")
-    areas = np.concatenate([_areas(part.triangles_F33) for part in parts])
+    areas = np.concatenate([_areas(part.triangles) for part in parts])
     if not np.isfinite(areas.sum()):
         raise InvalidInput.at(field, "is too large for its area to be a number")
     if not areas.sum() > 0:
@@ -125,7 +129,9 @@ def num_scene_points(field: str, surface: Surface, voxel_m: float, limits: MeshL
     wanted = POINTS_PER_VOXEL * surface.area_m2 / voxel_m**2
     if wanted > limits.max_surface_points:
         unit = f"points for {surface.area_m2:.6g} m² in voxels of {voxel_m} m"
-        raise LimitExceeded.of(field, value=float(f"{wanted:.6g}"), limit=limits.max_surface_points, unit=unit)
+        raise LimitExceeded.of(
+            field, value=float(f"{wanted:.6g}"), limit=limits.max_surface_points, unit=unit
+        )
     return max(int(wanted), MIN_SURFACE_POINTS)
 
 
@@ -147,9 +153,9 @@ def _paint(mesh: Any) -> Paint:
     """Colours as the file has them; nothing converts between linear and sRGB."""
     visual, faces = mesh.visual, np.asarray(mesh.faces)
     if visual.kind == "vertex":
-        return Paint(corners_F33=np.asarray(visual.vertex_colors)[faces][..., :RGB])
+        return Paint(corner_colors=np.asarray(visual.vertex_colors)[faces][..., :RGB])
     if visual.kind == "face":
-        return Paint(corners_F33=np.repeat(np.asarray(visual.face_colors)[:, None, :RGB], 3, axis=1))
+        return Paint(corner_colors=np.repeat(np.asarray(visual.face_colors)[:, None, :RGB], 3, axis=1))
     material = getattr(visual, "material", None)
     if visual.kind != "texture" or material is None:
         return Paint()
@@ -159,7 +165,7 @@ def _paint(mesh: Any) -> Paint:
     if image is None or visual.uv is None:
         return Paint(factor=factor)
     uv = np.asarray(visual.uv, np.float64)[faces]
-    return Paint(uv_F32=uv, texels=np.asarray(image.convert("RGB")), factor=factor)
+    return Paint(uv=uv, texels=np.asarray(image.convert("RGB")), factor=factor)
 
 
 def _texels_at(texels: Bytes, uv_S2: Matrix) -> Bytes:

@@ -114,7 +114,7 @@ class PointTransformer(nn.Module):
 
 
 class GroupEmbedding(nn.Module):
-    """One token for each group: members by themselves, then each beside the maximum of all, then the maximum."""
+    """One token for each group: the maximum over its members, each seen beside the maximum of all."""
 
     def __init__(self, in_width: int, member_widths: tuple[int, int], hidden: int, out_width: int) -> None:
         super().__init__()
@@ -181,7 +181,8 @@ class Block(nn.Module):
     def forward(self, x_BGC: Tensor, near_B1GG: Tensor) -> Tensor:
         """Tokens of the same shape."""
         x_BGC = x_BGC + self._attended(self.norm1(x_BGC), near_B1GG)
-        return x_BGC + self.mlp(self.norm2(x_BGC))
+        seen_BGC: Tensor = x_BGC + self.mlp(self.norm2(x_BGC))
+        return seen_BGC
 
     def _attended(self, x_BGC: Tensor, near_B1GG: Tensor) -> Tensor:
         shape = (*x_BGC.shape[:2], 3, self.num_heads, -1)

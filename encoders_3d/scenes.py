@@ -90,7 +90,9 @@ class SceneEncoder(nn.Module):
         """Refuse clouds without colours where the network cannot tell that they are missing."""
         if self.needs_colors and any(cloud.colors is None for cloud in clouds):
             channels = self.network.config.in_channels
-            raise InvalidInput.at("colors", f"missing; the bundle's network of {channels} channels needs them")
+            raise InvalidInput.at(
+                "colors", f"no colours, which the bundle's network of {channels} channels needs"
+            )
 
     def _channels(self, cloud: VoxelCloud) -> Tensor:
         """Channels [V, C] of one cloud."""

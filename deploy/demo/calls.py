@@ -54,7 +54,7 @@ def whole_stack(folder: Path, backbones_dir: Path, ports: Mapping[str, int], *fl
     folder = folder.absolute()
     ensure_bundle(folder / "bundles")
     shared = ("--bundles-dir", str(folder / "bundles"), "--allow-untrained", "true", *flags)
-    own = {"text": ("--backbones-dir", str(backbones_dir.absolute())), "fusion": ()}
+    own = {"text": ("--backbones-dir", str(backbones_dir.absolute())), "points": (), "fusion": ()}
     members = [Member(name, ports[name], (*shared, *more)) for name, more in own.items()]
     return Stack(members, folder / "logs")
 
