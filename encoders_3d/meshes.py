@@ -130,7 +130,7 @@ def num_scene_points(field: str, surface: Surface, voxel_m: float, limits: MeshL
     if wanted > limits.max_surface_points:
         unit = f"points for {surface.area_m2:.6g} m² in voxels of {voxel_m} m"
         raise LimitExceeded.of(
-            field, value=float(f"{wanted:.6g}"), limit=limits.max_surface_points, unit=unit
+            field, value=int(wanted), limit=limits.max_surface_points, unit=unit
         )
     return max(int(wanted), MIN_SURFACE_POINTS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tracemalloc
 from dataclasses import replace
 
@@ -34,10 +35,9 @@ def test_each_face_gets_its_share_of_points_and_they_lie_on_it(num_faces, num_po
     # One face a height, so that a point tells which it is from; some have no area.
     triangles = random.uniform(-1, 1, (num_faces, 3, 3))
     triangles[:, :, 2] = np.arange(num_faces)[:, None]
-    triangles[random.random(num_faces) < 0.3, 2] = triangles[0, 0]
-    triangles[0, 2] = triangles[0, 0] + (0.5, 0.7, 0)
-    flattened = np.stack([np.r_[t[:2], [t[1]]] if (t[2, 2] != t[0, 2]) else t for t in triangles])
-    surface = flat(flattened)
+    lines = np.flatnonzero(random.random(num_faces) < 0.3)
+    triangles[lines[lines > 0], 2] = triangles[lines[lines > 0], 1]
+    surface = flat(triangles)
     points, colors = surface.sample(num_points, seed)
     assert points.shape == (num_points, 3)
     assert points.dtype == np.float32
@@ -46,7 +46,7 @@ def test_each_face_gets_its_share_of_points_and_they_lie_on_it(num_faces, num_po
     # One draw in each equal share of the area: a face gets what it has coming, give or take one at each end.
     np.testing.assert_allclose(counts, num_points * surface.areas / surface.area_m2, atol=2)
     for point in points.astype(np.float64):
-        corners = flattened[round(point[2])][:, :2]
+        corners = triangles[round(point[2])][:, :2]
         inside = np.linalg.lstsq(np.r_[corners.T, [[1, 1, 1]]], np.r_[point[:2], 1], rcond=None)[0]
         assert inside.min() > -1e-5
 
@@ -95,11 +95,7 @@ def test_colours_of_a_texture_are_where_its_picture_lies():
     pixels = np.zeros((8, 4, 3), np.uint8)
     pixels[:4, :, 0], pixels[4:, :, 1], pixels[:, 2:, 2] = 200, 100, 50
     points, colors = decode(exported(textured_square(pixels), "glb")).sample(2000)
-    far, right = -points[:, 2] < -0.5, points[:, 0] > 0.5
-    up = points[:, 2]
-    assert np.ptp(points, axis=0)[1] == pytest.approx(1.0, abs=0.05) or np.ptp(up) > 0.9
-    v = points[:, 1] if np.ptp(points[:, 1]) > 0.5 else points[:, 2]
-    far = v > 0.5
+    right, far = points[:, 0] > 0.5, points[:, 2] > 0.5
     np.testing.assert_array_equal(colors[:, 0], np.where(far, 200, 0))
     np.testing.assert_array_equal(colors[:, 1], np.where(far, 0, 100))
     np.testing.assert_array_equal(colors[:, 2], np.where(right, 50, 0))
@@ -131,7 +127,7 @@ def test_a_scene_needs_points_by_its_area_and_too_much_of_it_is_refused():
     assert num_scene_points("m", surface, 0.04, MESHES) == 17_500
     assert num_scene_points("m", surface, 1.0, MESHES) == 1024
     with pytest.raises(
-        LimitExceeded, match=r"m: 2.8e\+07 points for 7 m² in voxels of 0.001 m, the limit is"
+        LimitExceeded, match=r"m: 28000000 points for 7 m² in voxels of 0.001 m, the limit is"
     ):
         num_scene_points("m", surface, 0.001, MESHES)
 
@@ -207,7 +203,7 @@ FAULTS = {
     ),
     "glb shared nodes": (changed(nodes=[{"children": [1, 1]}, {"mesh": 0}]), "nodes are no trees"),
     "glb node that is not there": (changed(scenes=[{"nodes": [9]}]), "names a node past its"),
-    "glb instances": (changed(nodes=[{"mesh": 0}] * 300), "7200 vertices, the limit is 3000"),
+    "glb instances": (changed(nodes=[{"mesh": 0}] * 300), "3600 faces, the limit is 3000"),
     "glb many nodes": (changed(nodes=[{}] * 20_000), "20000 nodes, the limit is 16384"),
     "glb picture bomb": (pictured(png(20_000, 20_000)), r"pixels of textures|images\[0\] is no PNG"),
     "glb large picture": (pictured(png(300, 300)), "90000 pixels of textures, the limit is 65536"),
@@ -250,7 +246,7 @@ FAULTS = {
     "obj past its vertices": (b"v 0 0 0\nf 1 2 3\n", "."),
     "no area": (b"v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n", "has no area in any of its 1 faces"),
     "not a number": (NAN_OBJ, "holds numbers that are not finite"),
-    "too large": (NAN_OBJ.replace(b"nan", b"1e200").replace(b"v 1", b"v 1e200"), "is too large|not finite"),
+    "too large": (b"v 0 0 0\nv 1e200 0 0\nv 0 1e200 0\nf 1 2 3\n", "is too large for its area"),
 }
 
 
@@ -276,9 +272,5 @@ def test_a_damaged_file_is_a_surface_or_the_callers_fault(kind, data):
     cut = data.draw(st.integers(0, len(content)))
     with np.errstate(all="ignore"):
         for damaged in (bytes(content), bytes(content[:cut])):
-            try:
-                points = decode(damaged).sample(20)[0]
-            except InvalidInput as error:
-                assert error.message.startswith("mesh[2]: ")
-            else:
-                assert np.isfinite(points).all()
+            with contextlib.suppress(InvalidInput):
+                assert np.isfinite(decode(damaged).sample(20)[0]).all()

@@ -81,14 +81,17 @@ def test_networks_have_their_golden_sizes(config, golden):
 
 
 def test_the_standard_network_has_the_published_scales():
-    assert PointTransformerConfig(
-        num_groups=(512, 256, 64),
-        num_neighbours=(48, 24, 24),
-        widths=(96, 192, 384),
-        depths=(5, 5, 5),
-        radii=(0.24, 0.48, 0.96),
-        num_heads=6,
-    ) == STANDARD
+    assert (
+        PointTransformerConfig(
+            num_groups=(512, 256, 64),
+            num_neighbours=(48, 24, 24),
+            widths=(96, 192, 384),
+            depths=(5, 5, 5),
+            radii=(0.24, 0.48, 0.96),
+            num_heads=6,
+        )
+        == STANDARD
+    )
 
 
 def numbers(module: nn.Module) -> dict[str, np.ndarray]:
