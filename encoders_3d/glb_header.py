@@ -29,7 +29,7 @@ def check_glb(field: str, data: bytes, limits: MeshLimits) -> None:
     try:
         _Checked(field, tree, binary, limits).check()
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise InvalidInput.at(field, f"GLB whose JSON is no glTF: {error!r:.120}") from error
+        raise InvalidInput.at(field, f"GLB whose JSON is no glTF: {error!s:.120}") from error
 
 
 def _chunks(field: str, data: bytes, limits: MeshLimits) -> tuple[dict[str, Any], bytes]:

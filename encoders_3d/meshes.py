@@ -107,7 +107,7 @@ def decode_mesh(field: str, data: bytes, limits: MeshLimits) -> Surface:
         parts = _parts(data, kind)
     except Exception as error:
         # The library raises nothing narrower.
-        raise InvalidInput.at(field, f"{kind.upper()} that cannot be decoded: {error!r:.120}") from error
+        raise InvalidInput.at(field, f"{kind.upper()} that cannot be decoded: {error!s:.120}") from error
     num_faces = sum(len(part.triangles) for part in parts)
     if not num_faces:
         raise InvalidInput.at(field, "has no faces")
