@@ -56,6 +56,11 @@ class Settings(EncoderSettings):
 
 def make(given: Settings) -> EncoderService:
     """The service with these settings."""
+    return EncoderService(NAME, given, make_factory(given))
+
+
+def make_factory(given: Settings) -> PointsFactory:
+    """What loads the models of the service with these settings."""
     torch.set_num_threads(given.num_threads)
     offered = ("cpu", "cuda") if given.engine in ON_CUDA else ("cpu",)
     device = torch_device(given.device, offered=offered)
@@ -84,7 +89,7 @@ def make(given: Settings) -> EncoderService:
         max_batch_voxels=given.max_batch_voxels,
         max_batch_objects=given.max_batch_objects,
     )
-    return EncoderService(NAME, given, PointsFactory(setup))
+    return PointsFactory(setup)
 
 
 def _engine(given: Settings, device: torch.device) -> Engine:

@@ -129,9 +129,7 @@ def num_scene_points(field: str, surface: Surface, voxel_m: float, limits: MeshL
     wanted = POINTS_PER_VOXEL * surface.area_m2 / voxel_m**2
     if wanted > limits.max_surface_points:
         unit = f"points for {surface.area_m2:.6g} m² in voxels of {voxel_m} m"
-        raise LimitExceeded.of(
-            field, value=int(wanted), limit=limits.max_surface_points, unit=unit
-        )
+        raise LimitExceeded.of(field, value=int(wanted), limit=limits.max_surface_points, unit=unit)
     return max(int(wanted), MIN_SURFACE_POINTS)
 
 

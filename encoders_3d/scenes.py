@@ -79,7 +79,7 @@ class SceneEncoder(nn.Module):
         self.check_colors(clouds)
         numbers = np.repeat(np.arange(len(clouds), dtype=np.int32), [len(cloud) for cloud in clouds])
         coordinates_V4 = np.column_stack([numbers, np.concatenate([cloud.coordinates for cloud in clouds])])
-        channels_VC = torch.cat([self._channels(cloud) for cloud in clouds])
+        channels_VC = torch.cat([self.channels(cloud) for cloud in clouds])
         x = SparseTensor.of(
             channels_VC.to(self.device), torch.from_numpy(coordinates_V4).to(self.device), engine
         )
@@ -94,7 +94,7 @@ class SceneEncoder(nn.Module):
                 "colors", f"no colours, which the bundle's network of {channels} channels needs"
             )
 
-    def _channels(self, cloud: VoxelCloud) -> Tensor:
+    def channels(self, cloud: VoxelCloud) -> Tensor:
         """Channels [V, C] of one cloud."""
         channels_VC = torch.zeros(len(cloud), self.network.config.in_channels)
         if cloud.colors is not None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from encoders_3d.sparse.blocks import stage
 from encoders_3d.sparse.engine import Engine
+from encoders_3d.sparse.engines import select_engine
 from encoders_3d.sparse.layers import Convolution, MinkowskiConvolution, MinkowskiReLU
 from encoders_3d.sparse.minkowski_engine import minkowski_module, twin
 from encoders_3d.sparse.normalisation import MinkowskiBatchNorm
@@ -160,6 +161,16 @@ def measure(
         sgemm_gflops=rate,
         timings=timings,
     )
+
+
+def cold_run(case: Case, engine: str) -> Callable[[], None]:
+    """One step with maps built anew, by an engine's name; `minkowski` is its own layers."""
+    torch.manual_seed(0)
+    network, coordinates = _network(case), room_voxels(case.num_voxels)
+    features = torch.rand(len(coordinates), 3)
+    if engine == "minkowski":
+        return _minkowski_runs(case, network, coordinates, features)[0]
+    return _own_runs(case, network, coordinates, features, select_engine(engine))[0]
 
 
 def geometric_mean_ratios(rows: Sequence[Measured], contender: str, baseline: str) -> tuple[float, float]:
