@@ -30,7 +30,7 @@ from xscene.oip import InferenceClient
 
 RECORD_FILE, PAGE_FILE = "points.json", "points.md"
 NUM_POINTS, NUM_SURFACE_VOXELS = 200_000, 80_000
-NUM_CLOUDS = 16
+NUM_CLOUDS, NUM_ROOMS = 16, 4
 CLOUD_VOXELS = (2_000, 20_000)
 MAX_SERVED = 1.25
 MIN_GAIN: Mapping[int, float] = {2_000: 1.3, 20_000: 1.0}
@@ -190,7 +190,7 @@ def _clouds(num_voxels: int) -> list[CloudItem]:
     random = np.random.default_rng(0)
     items = []
     for seed in range(NUM_CLOUDS):
-        voxels = room_voxels(num_voxels, seed)[:, 1:].contiguous().numpy()
+        voxels = room_voxels(num_voxels, seed % NUM_ROOMS)[:, 1:].contiguous().numpy()
         colors = random.integers(0, 256, (len(voxels), 3), np.uint8)
         items.append(CloudItem(VoxelCloud(voxels, colors), WANTED))
     return items
