@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import re
 import subprocess
@@ -55,7 +56,8 @@ def main() -> int:
     ]
     # A small run first: code, buffers of threads and gradients belong to the network, not to the case.
     made[0]()
-    # Making the voxels may have taken more than the case will.
+    # Making the voxels may have taken more than the case will, and left it in the allocator.
+    ctypes.CDLL(None).malloc_trim(0)
     CLEAR_REFS.write_text(RESET_PEAK)
     before = _kib("VmRSS")
     made[1]()
