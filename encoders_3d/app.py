@@ -33,8 +33,9 @@ class Settings(EncoderSettings):
     port: int = setting(SERVICES[NAME].port, "Port to listen on; 0 takes a free one.", low=0, high=65535)
     device: str = setting(AUTO, "cpu, cuda or cuda:1; auto takes cuda where there is one.")
     engine: str = setting(AUTO, "Sparse convolution by torch, native or minkowski; auto: native, else torch.")
-    native_dir: Path = setting(
-        DEFAULT_CACHE_DIR, "Directory where `python -m encoders_3d.sparse build` left the native engine."
+    native_dir: Path | None = setting(
+        None,
+        "Directory of the native engine; without it, where `python -m encoders_3d.sparse build` puts it.",
     )
     max_clouds: int = setting(64, "Clouds of one request.", low=1)
     max_points: int = setting(4 << 20, "Points of one request.", low=1)
@@ -95,7 +96,7 @@ def make_factory(given: Settings) -> PointsFactory:
 def _engine(given: Settings, device: torch.device) -> Engine:
     """The engine; what it does not offer, or is not installed, is refused by name."""
     try:
-        return select_engine(given.engine, device=device, cache_dir=given.native_dir)
+        return select_engine(given.engine, device=device, cache_dir=given.native_dir or DEFAULT_CACHE_DIR)
     except XSceneError as error:
         raise SettingsInvalid(f"engine: {error.message}") from error
 
