@@ -35,7 +35,7 @@ class Settings(EncoderSettings):
     engine: str = setting(AUTO, "Sparse convolution by torch, native or minkowski; auto: native, else torch.")
     native_dir: Path | None = setting(
         None,
-        "Directory of the native engine; without it, where `python -m encoders_3d.sparse build` puts it.",
+        "Directory of the native engine; without it, the one that `encoders_3d.sparse build` fills.",
     )
     max_clouds: int = setting(64, "Clouds of one request.", low=1)
     max_points: int = setting(4 << 20, "Points of one request.", low=1)
