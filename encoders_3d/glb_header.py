@@ -18,6 +18,13 @@ _VERSION = 2
 _COMPONENT_BYTES = {5120: 1, 5121: 1, 5122: 2, 5123: 2, 5125: 4, 5126: 4}
 _COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
+_NO_PICTURE = (
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+    OSError,
+    SyntaxError,
+)
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 # These change neither where a surface is nor how the decoder reads it.
 _EXTENSIONS = ("KHR_materials_", "KHR_lights_punctual")
@@ -135,7 +142,7 @@ class _Checked:
             try:
                 with Image.open(content, formats=_IMAGE_FORMATS) as picture:
                     num_pixels += picture.width * picture.height
-            except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+            except _NO_PICTURE as error:
                 wanted = f"is no {', '.join(_IMAGE_FORMATS)} of a sensible size"
                 raise self._refuse(f"images[{number}] {wanted}") from error
             if num_pixels > self._limits.max_texture_pixels:

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,15 +104,15 @@ class Surface:
 def decode_mesh(field: str, data: bytes, limits: MeshLimits) -> Surface:
     """The surface of a GLB, PLY or OBJ file whose sizes were checked first."""
     kind = check_mesh(field, data, limits)
-    try:
-        parts = _parts(data, kind)
-    except Exception as error:
-        # The library raises nothing narrower.
-        raise InvalidInput.at(field, f"{kind.upper()} that cannot be decoded: {error!s:.120}") from error
-    num_faces = sum(len(part.triangles) for part in parts)
+    with _decoding(field, kind):
+        meshes = _placed_meshes(data, kind)
+    num_faces = sum(len(mesh.faces) for mesh, _ in meshes)
     if not num_faces:
         raise InvalidInput.at(field, "has no faces")
+    # Corners past a face's third make a triangle each, which no header tells.
     check_counts(field, 0, num_faces, limits)
+    with _decoding(field, kind):
+        parts = [_part(mesh, matrix) for mesh, matrix in meshes]
     for part in parts:
         uv = part.paint.uv
         if not (np.isfinite(part.triangles).all() and (uv is None or np.isfinite(uv).all())):
@@ -133,18 +134,32 @@ def num_scene_points(field: str, surface: Surface, voxel_m: float, limits: MeshL
     return max(int(wanted), MIN_SURFACE_POINTS)
 
 
-def _parts(data: bytes, kind: Format) -> list[Part]:
-    """The faces of every mesh that is shown; glTF has y up, the others are taken as they are."""
+@contextlib.contextmanager
+def _decoding(field: str, kind: Format) -> Iterator[None]:
+    """Whatever the library raises on a file is the caller's fault."""
+    try:
+        yield
+    except Exception as error:
+        # It raises nothing narrower.
+        raise InvalidInput.at(field, f"{kind.upper()} that cannot be decoded: {error!s:.120}") from error
+
+
+def _placed_meshes(data: bytes, kind: Format) -> list[tuple[Any, Matrix]]:
+    """Every mesh that is shown and its place; glTF has y up, the others are taken as they are."""
     scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, process=False)
     turn = z_up_rotation(UpAxis.Y if kind == "glb" else UpAxis.Z)
-    parts = []
+    found = []
     for node in scene.graph.nodes_geometry:
         placed, name = scene.graph[node]
         mesh: Any = scene.geometry[name]
         if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces):
-            vertices = apply(turn @ np.asarray(placed, np.float64), np.asarray(mesh.vertices, np.float64))
-            parts.append(Part(vertices[np.asarray(mesh.faces)], _paint(mesh)))
-    return parts
+            found.append((mesh, turn @ np.asarray(placed, np.float64)))
+    return found
+
+
+def _part(mesh: Any, matrix: Matrix) -> Part:
+    vertices = apply(matrix, np.asarray(mesh.vertices, np.float64))
+    return Part(vertices[np.asarray(mesh.faces)], _paint(mesh))
 
 
 def _paint(mesh: Any) -> Paint:

@@ -44,7 +44,7 @@ POINT_CLOUD, MESH, OBJECT_POINTS = "point_cloud", "mesh", "object_points"
 FEATURES, SCENE, OBJECT = "features", "scene_embedding", "object_embedding"
 OBJECT_SURFACE_POINTS = 5000
 WARM_UP_POINTS = 4096
-WARM_UP_M = 4.0
+WARM_UP_VOXELS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,15 +147,13 @@ class PointsModel(Model):
     def warm_up(self) -> None:
         """Compute a made-up item of each kind."""
         random = np.random.default_rng(0)
-        xyz_P3 = random.uniform(0, WARM_UP_M, (WARM_UP_POINTS, 3)).astype(np.float32)
+        places = np.unique(random.integers(0, WARM_UP_VOXELS, (WARM_UP_POINTS, 3), np.int32), axis=0)
         items: list[Item] = []
         names = frozenset(spec.name for spec in self.outputs)
         if scenes.SECTION in self.sections:
-            colors = np.zeros((WARM_UP_POINTS, 3), np.uint8)
-            voxel_m = self.scenes.constants.voxel_m
-            items.append(CloudItem(voxel_cloud(xyz_P3, colors, voxel_m, self.setup.clouds), names))
+            items.append(CloudItem(VoxelCloud(places, np.zeros(places.shape, np.uint8)), names))
         if objects.SECTION in self.sections:
-            points = object_points(xyz_P3, self.objects.constants.num_points)
+            points = object_points(places, self.objects.constants.num_points)
             items.append(ObjectItem(points, names, 1))
         self.forward(items)
 

@@ -106,10 +106,10 @@ def test_the_page_of_the_points_encoder_has_every_time() -> None:
 
 
 def test_peak_memory_is_that_of_the_case_alone() -> None:
-    small, large = (peaks.measure("Enc14", size, "torch", 1, training=False) for size in (1000, 5000))
-    # At least the features of one layer at full resolution; far less than a process takes.
-    assert 5000 * 32 * 4 < large < 400 << 20
-    assert small < large
+    found = peaks.measure("Enc14", 2000, "torch", 1, training=False)
+    # At least the features of one layer at full resolution; far less than the process takes.
+    assert found is not None
+    assert 2000 * 32 * 4 < found < 100 << 20
 
 
 def test_a_short_run_of_sparse_writes_page_and_record(tmp_path) -> None:

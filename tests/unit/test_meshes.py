@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import trimesh
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders_3d.meshes import Paint, Part, Surface, decode_mesh, num_scene_points
@@ -29,6 +29,7 @@ def flat(triangles: np.ndarray) -> Surface:
     return Surface([Part(triangles, Paint())], areas)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(1, 400), st.integers(0, 99))
 def test_each_face_gets_its_share_of_points_and_they_lie_on_it(num_faces, num_points, seed):
     random = np.random.default_rng(seed)
@@ -157,6 +158,7 @@ def pictured(picture: bytes) -> bytes:
 BINARY = "format binary_little_endian 1.0"
 XYZ = "property float x\nproperty float y\nproperty float z"
 FACE = "property list uchar int vertex_indices"
+POLYGON = b"\xff" + bytes(4 * 255)
 NAN_OBJ = b"v 0 0 0\nv 1 0 0\nv nan 1 0\nf 1 2 3\n"
 FAULTS = {
     "empty": (b"", "is empty"),
@@ -206,6 +208,10 @@ FAULTS = {
     "glb instances": (changed(nodes=[{"mesh": 0}] * 300), "3600 faces, the limit is 3000"),
     "glb many nodes": (changed(nodes=[{}] * 20_000), "20000 nodes, the limit is 16384"),
     "glb picture bomb": (pictured(png(20_000, 20_000)), r"pixels of textures|images\[0\] is no PNG"),
+    "glb picture that only warns": (
+        pictured(png(12_000, 12_000)),
+        r"pixels of textures|images\[0\] is no PNG",
+    ),
     "glb large picture": (pictured(png(300, 300)), "90000 pixels of textures, the limit is 65536"),
     "glb tiff": (pictured(b"II*\0" + bytes(40)), r"images\[0\] is no PNG, JPEG, WEBP"),
     "glb nothing": (glb({"scenes": [{"nodes": []}], "scene": 0}), "."),
@@ -242,6 +248,10 @@ FAULTS = {
     ),
     "obj vertices": (b"v 0 0 0\n" * 3001, "3001 vertices, the limit is 3000"),
     "obj polygon": (b"v 0 0 0\nf" + b" 1" * 3100, "3099 faces, the limit is 3000|3098 faces"),
+    "ply polygons": (
+        ply(f"{BINARY}\nelement vertex 3\n{XYZ}\nelement face 20\n{FACE}", bytes(36) + POLYGON * 20),
+        "5060 faces, the limit is 3000",
+    ),
     "obj without faces": (b"v 0 0 0\nv 1 0 0\n", "."),
     "obj past its vertices": (b"v 0 0 0\nf 1 2 3\n", "."),
     "no area": (b"v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n", "has no area in any of its 1 faces"),
@@ -264,6 +274,7 @@ def test_a_faulty_file_is_refused_by_name_and_costs_no_memory(name):
     assert peak < 32 * MIB
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["glb", "ply", "obj"]), st.data())
 def test_a_damaged_file_is_a_surface_or_the_callers_fault(kind, data):
     content = bytearray(exported(painted_box(), kind))

@@ -28,6 +28,7 @@ TINY = PointTransformerConfig(
 )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 99))
 def test_farthest_points_are_those_of_numpy_for_every_cloud(num_points, count, seed):
     random = np.random.default_rng(seed)
@@ -203,7 +204,7 @@ def test_every_parameter_learns():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(0, 99))
 def test_no_cloud_changes_another(seeds, salt):
     network = tiny()

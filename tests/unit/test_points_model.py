@@ -87,7 +87,7 @@ def test_a_cloud_is_the_head_of_the_network_of_its_voxels(models):
     np.testing.assert_allclose(np.linalg.norm(found[SCENE], axis=1), 1, atol=1e-6)
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 1500), min_size=1, max_size=4), st.booleans())
 def test_no_cloud_changes_another(models, sizes, colored):
     inputs = clouds(*sizes, colored=colored)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders_3d.prepare import LATTICE_VOXELS, MAX_CANDIDATES, decode_clouds, decode_objects, object_points
@@ -34,6 +34,7 @@ def as_dict(cloud) -> dict[tuple[int, ...], tuple[int, ...]]:
     return {tuple(place): tuple(color) for place, color in rows}
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(0, 9), st.tuples(*[st.integers(-40, 40)] * 3))
 def test_voxels_are_those_found_the_slow_way_up_to_the_lattice(num_points, seed, shift):
     xyz, colors = room(num_points, seed)
@@ -49,6 +50,7 @@ def test_voxels_are_those_found_the_slow_way_up_to_the_lattice(num_points, seed,
     assert (cloud.coordinates.min(axis=0) < LATTICE_VOXELS).all()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=4), st.integers(0, 9))
 def test_clouds_of_a_request_are_what_each_is_alone(sizes, seed):
     xyz, colors = room(sum(sizes), seed)
@@ -114,6 +116,7 @@ def test_too_many_voxels_are_refused_with_the_voxel_size():
         decode_clouds(XYZ, None, None, VOXEL_M, limits)
 
 
+@settings(deadline=None)
 @given(st.integers(32, 300), st.integers(0, 99), st.sampled_from([64, 128]))
 def test_objects_come_as_points_of_their_own_in_the_unit_sphere(num_given, seed, num_points):
     xyz = blob(num_given, seed)
@@ -128,6 +131,7 @@ def test_objects_come_as_points_of_their_own_in_the_unit_sphere(num_given, seed,
     assert np.linalg.norm(found, axis=1).max() == pytest.approx(1.0, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.integers(32, 300), st.integers(0, 99))
 def test_neither_the_order_nor_the_place_nor_the_size_of_an_object_matters(num_given, seed):
     xyz = blob(num_given, seed).astype(np.float64)
