@@ -28,6 +28,7 @@ from xscene.errors import InvalidInput
 
 SGEMM_SHAPE = (4096, 128, 128)
 SGEMM_REPEATS = 10
+PACKED_LIMIT = 1 << 20
 WIDTHS = (32, 64, 128, 256)
 
 
@@ -128,9 +129,17 @@ def room_voxels(num_voxels: int, seed: int = 0) -> Tensor:
     low, high = 20.0, 2000.0
     for _ in range(20):
         middle = math.sqrt(low * high)
-        voxels = torch.unique((points * middle).floor().int(), dim=0)
+        voxels = _distinct((points * middle).floor().long())
         low, high = (middle, high) if len(voxels) < num_voxels else (low, middle)
     return torch.cat([torch.zeros(len(voxels), 1, dtype=torch.int32), voxels], dim=1)
+
+
+def _distinct(places_N3: Tensor) -> Tensor:
+    """Each place once, by x, then y, then z; as single numbers, which sort faster than rows."""
+    x, y, z = (places_N3 + PACKED_LIMIT // 2).unbind(1)
+    keys = torch.unique((x * PACKED_LIMIT + y) * PACKED_LIMIT + z)
+    columns = (keys // PACKED_LIMIT**2, keys // PACKED_LIMIT % PACKED_LIMIT, keys % PACKED_LIMIT)
+    return (torch.stack(columns, dim=1) - PACKED_LIMIT // 2).int()
 
 
 def measure(
