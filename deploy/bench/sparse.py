@@ -134,9 +134,9 @@ def room_voxels(num_voxels: int, seed: int = 0) -> Tensor:
     return torch.cat([torch.zeros(len(voxels), 1, dtype=torch.int32), voxels], dim=1)
 
 
-def _distinct(places_N3: Tensor) -> Tensor:
+def _distinct(places: Tensor) -> Tensor:
     """Each place once, by x, then y, then z; as single numbers, which sort faster than rows."""
-    x, y, z = (places_N3 + PACKED_LIMIT // 2).unbind(1)
+    x, y, z = (places + PACKED_LIMIT // 2).unbind(1)
     keys = torch.unique((x * PACKED_LIMIT + y) * PACKED_LIMIT + z)
     columns = (keys // PACKED_LIMIT**2, keys // PACKED_LIMIT % PACKED_LIMIT, keys % PACKED_LIMIT)
     return (torch.stack(columns, dim=1) - PACKED_LIMIT // 2).int()
