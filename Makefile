@@ -15,7 +15,7 @@ BASE_TAG := $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 # Rendering on the CPU; moderngl looks for libGL and libEGL at run time.
 SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri
 
-.PHONY: help backbones up demo test test-slow bench lint format stubs docs minkowski lock clean
+.PHONY: help backbones up demo test test-slow test-gpu bench lint format stubs docs minkowski lock clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -53,6 +53,9 @@ test: backbones ## Fast tests.
 test-slow: backbones ## Slow tests: soak, fault rounds.
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
+test-gpu: backbones ## Tests that need a CUDA device.
+	$(BIN)/python -m pytest -m gpu
+
 # Other servers need other versions of packages that we use, so each has an environment of its own;
 # what computes is the same version everywhere.
 PEERS := pytriton mosec
@@ -66,9 +69,11 @@ var/venvs/%/.ready: constraints.txt
 	$(@D)/bin/pip install -q $(PEER_$*) $(COMPUTES)
 	touch $@
 
-bench: backbones $(PEERS:%=var/venvs/%/.ready) ## Measure serving beside other servers, write docs/benchmarks.
+bench: backbones $(PEERS:%=var/venvs/%/.ready) ## Measure serving and encoders beside others, write docs/benchmarks.
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python -m deploy bench serving
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m deploy bench sparse
+	$(BIN)/python -m deploy bench points
 
 lint: $(READY) ## Style, types, layers, protos, stubs.
 	$(BIN)/ruff check

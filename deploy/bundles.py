@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,8 @@ from xscene.nn.manifest import MANIFEST_FILE, MAX_BUNDLE_BYTES, load_json, parse
 
 if TYPE_CHECKING:
     # Torch takes seconds to import, and `--help` needs none of it.
+    from encoders_3d.point_transformer import PointTransformerConfig
+    from encoders_3d.sparse.scene_resnet import SceneResNetConfig
     from xscene.nn.bundle import Bundle
     from xscene.nn.bundle_writer import SectionContent
 
@@ -49,6 +51,7 @@ class Preset:
     """Of the hidden layer between a view's features and the scene head."""
     image_hidden_width: int
     """Of the heads on a view's vector, as they are named: their hidden layer is half as wide."""
+    voxel_m: float
 
 
 # None: the section is left out.
@@ -62,6 +65,7 @@ PRESETS: Mapping[PresetName, Preset] = {
         image_backbone="mobilenet-v2",
         frame_width=256,
         image_hidden_width=256,
+        voxel_m=0.04,
     ),
     PresetName.CROSSOVER: Preset(
         "crossover",
@@ -70,6 +74,7 @@ PRESETS: Mapping[PresetName, Preset] = {
         image_backbone="dinov2-giant",
         frame_width=1536,
         image_hidden_width=768,
+        voxel_m=0.02,
     ),
 }
 
@@ -127,12 +132,49 @@ def _image(
 
 _floorplan = partial(_image, floorplan=True)
 
+
+def _networks(preset: Preset) -> tuple[SceneResNetConfig, PointTransformerConfig]:
+    """The networks of clouds and of objects; the published one of clouds has colours alone."""
+    from encoders_3d.point_transformer import COMPACT, STANDARD
+    from encoders_3d.scenes import WITH_PRESENCE
+    from encoders_3d.sparse.scene_resnet import NARROW, RESNET34
+
+    if preset.name == PresetName.CROSSOVER:
+        return RESNET34, STANDARD
+    return replace(NARROW, in_channels=WITH_PRESENCE), COMPACT
+
+
+def _points(preset: Preset, seed: int) -> SectionContent:
+    """An untrained encoder of clouds."""
+    import torch
+
+    from encoders_3d.scenes import CloudConstants, SceneEncoder
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        constants = CloudConstants(voxel_m=preset.voxel_m)
+        return SceneEncoder(_networks(preset)[0], constants, preset.width).section()
+
+
+def _objects(preset: Preset, seed: int) -> SectionContent:
+    """An untrained encoder of objects."""
+    import torch
+
+    from encoders_3d.objects import ObjectConstants, ObjectEncoder
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return ObjectEncoder(_networks(preset)[1], ObjectConstants(), preset.width).section()
+
+
 # Section name to the function that makes its untrained content from a preset and a seed.
 INITIALISERS: Mapping[str, Initialiser] = {
     "fusion": _fusion,
     "text": _text,
     "image": _image,
     "floorplan": _floorplan,
+    "points": _points,
+    "objects": _objects,
 }
 # A section that shares tensors with another is made from the same random numbers.
 SEEDED_AS: Mapping[str, str] = {"floorplan": "image"}

@@ -27,9 +27,10 @@ def settings_classes() -> dict[str, type[ServerSettings]]:
     process.prepare()
     from encoders_1d.app import Settings as TextSettings
     from encoders_2d.app import Settings as ImageSettings
+    from encoders_3d.app import Settings as PointsSettings
     from fusion.app import Settings as FusionSettings
 
-    return {"text": TextSettings, "image": ImageSettings, "fusion": FusionSettings}
+    return {"text": TextSettings, "image": ImageSettings, "points": PointsSettings, "fusion": FusionSettings}
 
 
 def settings() -> str:

@@ -9,14 +9,13 @@ from pathlib import Path
 import torch
 
 from encoders_1d.model import Limits, TextFactory
-from xscene.errors import SettingsInvalid
+from xscene.nn.devices import AUTO, torch_device
 from xscene.services import SERVICES
 from xscene.serving import server
 from xscene.serving.encoder import EncoderService, EncoderSettings
 from xscene.serving.settings import setting
 
 NAME = "text"
-AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +42,7 @@ def make(given: Settings) -> EncoderService:
         max_batch_tokens=given.max_batch_tokens,
         pass_tokens=given.pass_tokens,
     )
-    return EncoderService(NAME, given, TextFactory(given.backbones_dir, limits, _device(given.device)))
-
-
-def _device(name: str) -> torch.device:
-    """The device to compute on; one that is not there is refused."""
-    cuda = torch.cuda.is_available()
-    try:
-        device = torch.device(("cuda" if cuda else "cpu") if name == AUTO else name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise SettingsInvalid(f"device: {name!r} is none of auto, cpu, cuda, cuda:N")
-    if device.type == "cuda" and (not cuda or (device.index or 0) >= torch.cuda.device_count()):
-        raise SettingsInvalid(f"device: {name} is not there; {torch.cuda.device_count()} CUDA devices are")
-    return device
+    return EncoderService(NAME, given, TextFactory(given.backbones_dir, limits, torch_device(given.device)))
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -9,14 +9,13 @@ from pathlib import Path
 import torch
 
 from encoders_2d.model import Limits, VisionFactory
-from xscene.errors import SettingsInvalid
+from xscene.nn.devices import AUTO, torch_device
 from xscene.services import SERVICES
 from xscene.serving import server
 from xscene.serving.encoder import EncoderService, EncoderSettings
 from xscene.serving.settings import setting
 
 NAME = "image"
-AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ def make(given: Settings) -> EncoderService:
     """The service with these settings."""
     torch.set_num_threads(given.num_threads)
     return EncoderService(
-        NAME, given, VisionFactory(given.backbones_dir, limits(given), _device(given.device))
+        NAME, given, VisionFactory(given.backbones_dir, limits(given), torch_device(given.device))
     )
 
 
@@ -56,20 +55,6 @@ def limits(given: Settings) -> Limits:
         max_answer_bytes=given.max_message_bytes,
         max_batch_images=given.max_batch_images,
     )
-
-
-def _device(name: str) -> torch.device:
-    """The device to compute on; one that is not there is refused."""
-    cuda = torch.cuda.is_available()
-    try:
-        device = torch.device(("cuda" if cuda else "cpu") if name == AUTO else name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise SettingsInvalid(f"device: {name!r} is none of auto, cpu, cuda, cuda:N")
-    if device.type == "cuda" and (not cuda or (device.index or 0) >= torch.cuda.device_count()):
-        raise SettingsInvalid(f"device: {name} is not there; {torch.cuda.device_count()} CUDA devices are")
-    return device
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:

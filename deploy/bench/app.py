@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -94,6 +95,73 @@ def serving(
         console.print("interrupted; what was measured is kept, --resume goes on")
         raise typer.Exit(EXIT_INTERRUPTED)
     console.print(f"{files.page} is written")
+
+
+@app.command()
+def sparse(
+    num_rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds; the fastest counts.")] = 5,
+    threads: Annotated[str, typer.Option(help="Numbers of threads.")] = "2,1",
+    max_voxels: Annotated[int, typer.Option(min=1, help="Leave out larger cases.")] = 200_000,
+    out: Annotated[Path, typer.Option(help="Directory of the page and the record.")] = Path(
+        "docs/benchmarks"
+    ),
+) -> None:
+    """Measure the engines of sparse convolution, beside MinkowskiEngine where it is installed.
+
+    Example: python -m deploy bench sparse --rounds 2 --threads 2 --max-voxels 20000
+    """
+    from deploy.bench import sparse_page, sparse_run
+
+    numbers = [int(number) for number in _named(threads, [str(n) for n in range(1, 65)], "--threads")]
+    run = _run_facts(num_rounds)
+    with Progress(console=Console(stderr=True)) as progress:
+        rows = sparse_run.measure_all(numbers, num_rounds, max_voxels, progress)
+    run["load_after"] = machine.load()
+    sparse_page.save(rows, run, out / sparse_page.RECORD_FILE)
+    (out / sparse_page.PAGE_FILE).write_text(sparse_page.page(rows, run))
+    typer.echo(f"{out / sparse_page.PAGE_FILE} is written")
+
+
+@app.command()
+def points(
+    num_rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds; figures are medians.")] = 7,
+    num_threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of a computation.")] = 1,
+    out: Annotated[Path, typer.Option(help="Directory of the page and the record.")] = Path(
+        "docs/benchmarks"
+    ),
+    data_dir: Annotated[Path, typer.Option(help="Bundle and logs.")] = Path("var"),
+) -> None:
+    """Measure the points service beside its bare network, and batches beside single clouds.
+
+    Example: python -m deploy bench points --rounds 3
+    """
+    from deploy.bench import points as encoder
+
+    bundle = (data_dir / "bench" / "points" / bundles.PresetName.SMALL).absolute()
+    sections = {name: bundles.INITIALISERS[name] for name in ("points", "objects")}
+    preset = bundles.PRESETS[bundles.PresetName.SMALL]
+    bundles.init_bundle(preset, bundle, name=bundle.name, seed=workloads.SEED, initialisers=sections)
+    run = _run_facts(num_rounds) | {"num_threads": num_threads}
+    logs = data_dir.absolute() / "bench" / "logs"
+    found, engine = encoder.measure(bundle, logs, num_rounds=num_rounds, num_threads=num_threads)
+    run |= {"engine": engine, "load_after": machine.load()}
+    out.mkdir(parents=True, exist_ok=True)
+    content = {"run": run, "seconds": found.seconds}
+    (out / encoder.RECORD_FILE).write_text(json.dumps(content, indent=1) + "\n")
+    (out / encoder.PAGE_FILE).write_text(encoder.page(found, run))
+    typer.echo(f"{out / encoder.PAGE_FILE} is written")
+
+
+def _run_facts(num_rounds: int) -> dict[str, Any]:
+    """When, where and how a run was made."""
+    return {
+        "command": shlex.join(["python", "-m", "deploy", *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "commit": machine.commit(),
+        "num_rounds": num_rounds,
+        "machine": machine.facts(),
+        "load_before": machine.load(),
+    }
 
 
 @app.command(name="page")

@@ -50,7 +50,7 @@ def whole_stack(folder: Path, backbones_dir: Path, ports: Mapping[str, int], *fl
     ensure_bundle(folder / "bundles")
     shared = ("--bundles-dir", str(folder / "bundles"), "--allow-untrained", "true", *flags)
     frozen = ("--backbones-dir", str(backbones_dir.absolute()))
-    own = {"text": frozen, "image": frozen, "fusion": ()}
+    own = {"text": frozen, "image": frozen, "points": (), "fusion": ()}
     members = [Member(name, ports[name], (*shared, *more)) for name, more in own.items()]
     return Stack(members, folder / "logs")
 

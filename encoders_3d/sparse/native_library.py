@@ -11,8 +11,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from torch.utils import cpp_extension
-
 from xscene.errors import NotFound, PreconditionFailed
 
 SOURCE = Path(__file__).with_name("native.cpp")
@@ -30,6 +28,9 @@ def library_path(cache_dir: Path = DEFAULT_CACHE_DIR) -> Path:
 
 def compiler_name() -> str:
     """The C++ compiler that torch's extensions use: CXX, else the system's."""
+    # It needs setuptools, which only a machine that builds has to have.
+    from torch.utils import cpp_extension
+
     name: str = cpp_extension.get_cxx_compiler()  # type: ignore[no-untyped-call]
     return name
 

@@ -13,7 +13,7 @@ from tests.contract.tree import BIN, ROOT, copied, packages, plant, project, run
 LAYERS = "deploy > trainer > services > xscene"
 XSCENE, SERVING, NN = "Inside xscene", "Inside xscene.serving", "Inside xscene.nn"
 TEXT, IMAGE, FUSION, DEPLOY = "Inside encoders_1d", "Inside encoders_2d", "Inside fusion", "Inside deploy"
-SPARSE = "Inside encoders_3d.sparse"
+POINTS, SPARSE = "Inside encoders_3d", "Inside encoders_3d.sparse"
 TRAINER, DATA, ROOMS = "Inside trainer", "Inside trainer.data", "Inside trainer.data.rooms"
 READERS = "Inside trainer.data.readers"
 NO_TORCH = "Client and runtime are free of torch"
@@ -44,6 +44,10 @@ VIOLATIONS = (
     ("encoders_2d/heads.py", "import encoders_1d.model", {LAYERS, NO_GRPC}),
     ("fusion/app.py", "import qdrant_client", {ONE_MODULE}),
     ("encoders_1d/model.py", "import tritonclient", {ONE_MODULE}),
+    ("encoders_3d/prepare.py", "import encoders_3d.model", {POINTS, NO_GRPC}),
+    ("encoders_3d/extra.py", '"""A new module."""', {POINTS}),
+    ("encoders_3d/glb_header.py", "import trimesh", {ONE_MODULE}),
+    ("encoders_3d/app.py", "import xscene.v1.scene_pb2", {NO_MESSAGES}),
     ("encoders_3d/sparse/tensor.py", "import encoders_3d.sparse.layers", {SPARSE}),
     ("encoders_3d/sparse/extra.py", '"""A new module."""', {SPARSE}),
     ("encoders_3d/sparse/layers.py", "import MinkowskiEngine", {ONE_MODULE}),

@@ -91,7 +91,7 @@ def test_sections_are_open_and_a_further_one_changes_no_other(tmp_path):
     more = {**INITIALISERS, "text": text, "image": text}
     one = init_bundle(SMALL, tmp_path / "one", name="one", seed=0)
     three = init_bundle(SMALL, tmp_path / "three", name="three", seed=0, initialisers=more)
-    assert set(three.manifest.sections) == {"floorplan", "fusion", "text", "image"}
+    assert set(three.manifest.sections) == {*INITIALISERS, "text", "image"}
     assert three.section("fusion") == one.section("fusion")
     assert three.section("text").config != three.section("image").config
     assert three.model_id != one.model_id

@@ -28,7 +28,7 @@ def init(*args):
 
 def test_a_small_bundle_stands_on_the_published_minilm_and_is_served(tmp_path):
     result = init("--out", tmp_path / "small")
-    assert "of floorplan, fusion, image, text, model_id" in result.stdout
+    assert "of floorplan, fusion, image, objects, points, text, model_id" in result.stdout
     bundle, entry = open_bundle(tmp_path / "small"), registry().get("minilm-l6-v2")
     section = bundle.section("text")
     assert (section.backbone.name, section.backbone.digest) == (entry.name, entry.digest)
@@ -43,7 +43,7 @@ def test_a_small_bundle_stands_on_the_published_minilm_and_is_served(tmp_path):
 def test_a_crossover_bundle_has_texts_where_its_backbone_is_given(tmp_path):
     result = init("--preset", "crossover", "--out", tmp_path / "without")
     assert result.stderr == "left out: floorplan, image, text; no published digest of a backbone\n"
-    assert set(open_bundle(tmp_path / "without").manifest.sections) == {"fusion"}
+    assert set(open_bundle(tmp_path / "without").manifest.sections) == {"fusion", "points", "objects"}
     backbone = write_tiny(tmp_path / "blip")
     result = init("--preset", "crossover", "--out", tmp_path / "with", "--text-backbone", backbone)
     assert result.stderr == "left out: floorplan, image; no published digest of a backbone\n"

@@ -1,0 +1,32 @@
+"""Sizes past which meshes are refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xscene.errors import LimitExceeded
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshLimits:
+    """Most of everything that a mesh may have; the first is of a request."""
+
+    max_meshes: int
+    max_mesh_bytes: int
+    max_vertices: int
+    max_faces: int
+    max_texture_pixels: int
+    max_surface_points: int
+    max_nodes: int = 1 << 14
+    max_header_bytes: int = 4 << 20
+    """Of the JSON of GLB, or of the header of PLY."""
+
+
+def check_counts(field: str, num_vertices: int, num_faces: int, limits: MeshLimits) -> None:
+    """Refuse what has too many vertices or faces."""
+    for value, limit, unit in (
+        (num_vertices, limits.max_vertices, "vertices"),
+        (num_faces, limits.max_faces, "faces"),
+    ):
+        if value > limit:
+            raise LimitExceeded.of(field, value=value, limit=limit, unit=unit)

@@ -1,0 +1,176 @@
+"""Clouds and objects as they come: their checks, the voxels of clouds, the points of objects."""
+
+# P points of a request, N clouds or objects, K points of an object, V voxels of a cloud, C channels
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from encoders_3d.grouping import farthest_points, rows_at
+from xscene.errors import InvalidInput, LimitExceeded
+from xscene.geometry.frames import Frame, Points, require_finite
+from xscene.geometry.voxels import voxelise
+
+POINTS, COLORS, CLOUD_ENDS = "points", "colors", "cloud_ends"
+# Clouds move by whole multiples, which leaves every coarser lattice of the network where it was.
+LATTICE_VOXELS = 192
+# Of objects with more points, so many are drawn before farthest points are looked for.
+MAX_CANDIDATES = 8192
+SEED = 0
+MIN_RADIUS_M = 1e-6
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudLimits:
+    """Sizes past which clouds are refused."""
+
+    max_clouds: int
+    max_points: int
+    max_voxels: int
+    max_extent_voxels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectLimits:
+    """Sizes past which objects are refused."""
+
+    max_objects: int
+    max_points: int
+    min_object_points: int
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelCloud:
+    """A cloud of one point a voxel."""
+
+    coordinates: NDArray[np.int32]
+    """(V,3), near the origin."""
+    colors: Bytes | None
+    """(V,3) of the first point of each voxel; None where the cloud has none."""
+
+    def __len__(self) -> int:
+        return len(self.coordinates)
+
+
+def decode_clouds(
+    xyz_P3: Floats,
+    colors_P3: Bytes | None,
+    cloud_ends: NDArray[np.int32] | None,
+    voxel_m: float,
+    limits: CloudLimits,
+) -> list[VoxelCloud]:
+    """The clouds of a request as voxels; a fault is named by its cloud."""
+    if len(xyz_P3) > limits.max_points:
+        raise LimitExceeded.of(POINTS, value=len(xyz_P3), limit=limits.max_points, unit="points")
+    if colors_P3 is not None and len(colors_P3) != len(xyz_P3):
+        raise InvalidInput.at(COLORS, f"{len(colors_P3)} rows, points have {len(xyz_P3)}")
+    ends = [len(xyz_P3)] if cloud_ends is None else cloud_ends.tolist()
+    _check_ends(ends, len(xyz_P3), limits)
+    require_finite(xyz_P3, (None, 3), POINTS)
+    clouds = []
+    for number, (start, end) in enumerate(pairwise([0, *ends])):
+        colors = None if colors_P3 is None else colors_P3[start:end]
+        with at_item(f"cloud[{number}]"):
+            clouds.append(voxel_cloud(xyz_P3[start:end], colors, voxel_m, limits))
+    return clouds
+
+
+def voxel_cloud(
+    xyz_P3: NDArray[Any], colors_P3: Bytes | None, voxel_m: float, limits: CloudLimits
+) -> VoxelCloud:
+    """The voxels of one cloud; the first point of each gives its colour, as thinning keeps that one."""
+    points = Points(xyz_P3, Frame.RAW)
+    voxels = voxelise(points, voxel_m, max_extent_voxels=limits.max_extent_voxels)
+    if len(voxels) > limits.max_voxels:
+        unit = f"voxels of {voxel_m} m"
+        raise LimitExceeded.of(POINTS, value=len(voxels), limit=limits.max_voxels, unit=unit)
+    corner = voxels.coordinates.min(axis=0) // LATTICE_VOXELS * LATTICE_VOXELS
+    colors = None if colors_P3 is None else colors_P3[voxels.first]
+    return VoxelCloud(voxels.coordinates - corner, colors)
+
+
+def _check_ends(ends: Sequence[int], num_points: int, limits: CloudLimits) -> None:
+    """Where each cloud ends, the last at the last point."""
+    if not ends:
+        raise InvalidInput.at(CLOUD_ENDS, "is empty, at least one cloud is needed")
+    if len(ends) > limits.max_clouds:
+        raise LimitExceeded.of(CLOUD_ENDS, value=len(ends), limit=limits.max_clouds, unit="clouds")
+    if not num_points:
+        raise InvalidInput.at(POINTS, "is empty, at least one point is needed")
+    for number, (start, end) in enumerate(pairwise([0, *ends])):
+        if end <= start:
+            least = f"needs more than {start}: a cloud holds at least one point"
+            raise InvalidInput.at(f"{CLOUD_ENDS}[{number}]", f"{end}, {least}")
+        if end > num_points:
+            raise InvalidInput.at(f"{CLOUD_ENDS}[{number}]", f"{end}, there are {num_points} points")
+    if ends[-1] != num_points:
+        last = f"{ends[-1]}, the last cloud must end at {num_points}, the last point"
+        raise InvalidInput.at(f"{CLOUD_ENDS}[{len(ends) - 1}]", last)
+
+
+def decode_objects(
+    xyz_NK3: Floats, colors_NK3: Bytes | None, num_points: int, limits: ObjectLimits
+) -> list[Floats]:
+    """The objects of a request, each as `num_points` points in the unit sphere."""
+    num_objects, num_given = xyz_NK3.shape[:2]
+    if not num_objects:
+        raise InvalidInput.at(POINTS, "is empty, at least one object is needed")
+    if num_objects > limits.max_objects:
+        raise LimitExceeded.of(POINTS, value=num_objects, limit=limits.max_objects, unit="objects")
+    if num_objects * num_given > limits.max_points:
+        unit = "points of all objects"
+        raise LimitExceeded.of(POINTS, value=num_objects * num_given, limit=limits.max_points, unit=unit)
+    if num_given < limits.min_object_points:
+        least = f"at least {limits.min_object_points} are needed"
+        raise InvalidInput.at(POINTS, f"{num_given} points an object, {least}")
+    if colors_NK3 is not None and colors_NK3.shape != xyz_NK3.shape:
+        raise InvalidInput.at(COLORS, f"shape {list(colors_NK3.shape)}, points have {list(xyz_NK3.shape)}")
+    for number in np.flatnonzero(~np.isfinite(xyz_NK3).all(axis=(1, 2))).tolist():
+        raise InvalidInput.at(f"{POINTS}[{number}]", "holds numbers that are not finite")
+    found = []
+    for number, xyz_K3 in enumerate(xyz_NK3):
+        with at_item(f"{POINTS}[{number}]"):
+            found.append(object_points(xyz_K3, num_points))
+    return found
+
+
+def object_points(xyz_K3: NDArray[Any], num_points: int) -> Floats:
+    """Points that cover an object, in the unit sphere around their mean.
+
+    They are farthest points, the first being the farthest from the mean of all, so that the order of
+    the points given changes nothing. Fewer points than wanted come again in the same order.
+    """
+    wide = np.asarray(xyz_K3, np.float64)
+    if len(wide) > MAX_CANDIDATES:
+        rows = np.random.default_rng(SEED).choice(len(wide), MAX_CANDIDATES, replace=False)
+        wide = wide[np.sort(rows)]
+    wide = wide - wide.mean(axis=0)
+    start = torch.tensor([int(np.square(wide).sum(axis=1).argmax())])
+    given = torch.from_numpy(wide)[None]
+    chosen: NDArray[np.float64] = rows_at(given, farthest_points(given, num_points, start))[0].numpy()
+    chosen = chosen - chosen.mean(axis=0)
+    radius_m = float(np.sqrt(np.square(chosen).sum(axis=1).max()))
+    if radius_m < MIN_RADIUS_M:
+        raise InvalidInput.at(POINTS, f"all points lie within {MIN_RADIUS_M:g} m of each other")
+    return (chosen / radius_m).astype(np.float32)
+
+
+@contextlib.contextmanager
+def at_item(field: str) -> Iterator[None]:
+    """Name the item in front of what is wrong with it."""
+    try:
+        yield
+    except InvalidInput as error:
+        wrong = error.violations[0].description if error.violations else error.message
+        raise type(error).at(field, wrong) from error

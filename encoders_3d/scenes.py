@@ -1,0 +1,127 @@
+"""The scene encoder: voxels of clouds through a sparse network and a head into the joint space."""
+
+# N clouds, V voxels of all clouds, C channels, F feature width, D embedding width
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from encoders_3d.prepare import VoxelCloud
+from encoders_3d.sections import parsed, to_json
+from encoders_3d.sparse.engine import Engine
+from encoders_3d.sparse.scene_resnet import SceneResNet, SceneResNetConfig
+from encoders_3d.sparse.tensor import SparseTensor
+from xscene.errors import InvalidInput
+from xscene.nn.bundle import Bundle
+from xscene.nn.bundle_writer import SectionContent
+from xscene.nn.heads import ProjectionHead
+
+SECTION = "points"
+SCHEMA = "points/1"
+COLOR_CHANNELS = 3
+WITH_PRESENCE = COLOR_CHANNELS + 1
+MAX_COLOR = 255.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudConstants:
+    """How clouds become the input of the network."""
+
+    voxel_m: float
+    color_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Of colours from 0 to 1."""
+    color_std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+
+    def __post_init__(self) -> None:
+        for name, least in (("voxel_m", self.voxel_m), ("color_std", min(self.color_std))):
+            if not least > 0:
+                raise InvalidInput.at(name, f"{least}, needs more than 0")
+
+
+class SceneEncoder(nn.Module):
+    """A sparse ResNet and its head.
+
+    Channels are the three colours and, in a network of four, whether the cloud has colours: 1 where
+    it has, -1 where not, so that its shape is seen either way. A network of three needs colours.
+    """
+
+    def __init__(self, config: SceneResNetConfig, constants: CloudConstants, width: int) -> None:
+        super().__init__()
+        if config.in_channels not in (COLOR_CHANNELS, WITH_PRESENCE):
+            wanted = f"needs {COLOR_CHANNELS} colours, or {WITH_PRESENCE} with their presence"
+            raise InvalidInput.at("in_channels", f"{config.in_channels}, {wanted}")
+        self.constants = constants
+        self.network = SceneResNet(config)
+        self.head = ProjectionHead(config.out_channels, config.out_channels, width)
+
+    @property
+    def needs_colors(self) -> bool:
+        """Whether a cloud without colours cannot be encoded."""
+        return self.network.config.in_channels == COLOR_CHANNELS
+
+    @property
+    def feature_width(self) -> int:
+        """Width of the network's features."""
+        return self.network.config.out_channels
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.parameters()).device
+
+    def forward(self, clouds: Sequence[VoxelCloud], engine: Engine) -> Tensor:
+        """Features [N, F]; the head makes embeddings of them."""
+        self.check_colors(clouds)
+        numbers = np.repeat(np.arange(len(clouds), dtype=np.int32), [len(cloud) for cloud in clouds])
+        coordinates_V4 = np.column_stack([numbers, np.concatenate([cloud.coordinates for cloud in clouds])])
+        channels_VC = torch.cat([self.channels(cloud) for cloud in clouds])
+        x = SparseTensor.of(
+            channels_VC.to(self.device), torch.from_numpy(coordinates_V4).to(self.device), engine
+        )
+        features_NF: Tensor = self.network(x)
+        return features_NF
+
+    def check_colors(self, clouds: Sequence[VoxelCloud]) -> None:
+        """Refuse clouds without colours where the network cannot tell that they are missing."""
+        if self.needs_colors and any(cloud.colors is None for cloud in clouds):
+            channels = self.network.config.in_channels
+            raise InvalidInput.at(
+                "colors", f"no colours, which the bundle's network of {channels} channels needs"
+            )
+
+    def channels(self, cloud: VoxelCloud) -> Tensor:
+        """Channels [V, C] of one cloud."""
+        channels_VC = torch.zeros(len(cloud), self.network.config.in_channels)
+        if cloud.colors is not None:
+            mean, std = torch.tensor(self.constants.color_mean), torch.tensor(self.constants.color_std)
+            channels_VC[:, :COLOR_CHANNELS] = (torch.from_numpy(cloud.colors) / MAX_COLOR - mean) / std
+        if not self.needs_colors:
+            channels_VC[:, COLOR_CHANNELS] = -1.0 if cloud.colors is None else 1.0
+        return channels_VC
+
+    def section(self) -> SectionContent:
+        """The encoder as a section of a bundle."""
+        return SectionContent(
+            schema=SCHEMA,
+            config=to_json(self.network.config),
+            tensors=self.state_dict(),
+            preprocessing=to_json(self.constants),
+        )
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle) -> SceneEncoder:
+        """The encoder of a bundle, ready for inference."""
+        section = bundle.section(SECTION, schema=SCHEMA)
+        config = parsed(SceneResNetConfig, section.config, bundle, SECTION, "config")
+        constants = parsed(CloudConstants, section.preprocessing, bundle, SECTION, "preprocessing")
+        try:
+            encoder = cls(config, constants, bundle.manifest.width)
+        except InvalidInput as error:
+            raise bundle.invalid(SECTION, f"config: {error}") from error
+        bundle.load_module_strict(encoder, SECTION)
+        return encoder.eval().requires_grad_(False)
