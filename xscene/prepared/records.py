@@ -7,7 +7,7 @@ row after row.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -257,34 +257,57 @@ class SceneRecord:
                 raise InvalidInput.at(field, f"names object {strangers[0]}, which the scene does not have")
 
     def _require_true_presence(self) -> None:
-        if self.present != (true := self.scene_presence()):
+        true = scene_presence(
+            referrals=self.referrals,
+            views=self.views,
+            floorplans=self.floorplans,
+            num_points=self.num_points,
+            cad=self.cad,
+        )
+        if self.present != true:
             raise InvalidInput.at("present", f"says {_listed(self.present)}, the scene has {_listed(true)}")
-        for each, has in zip(self.objects, self.object_presence(), strict=True):
+        objects = object_presence(
+            self.object_ids, referrals=self.referrals, sightings=self.sightings, cad=self.cad
+        )
+        for each, has in zip(self.objects, objects, strict=True):
             if each.present != has:
                 raise InvalidInput.at(
                     f"objects[{each.object_id}].present",
                     f"says {_listed(each.present)}, the object has {_listed(has)}",
                 )
 
-    def scene_presence(self) -> tuple[Modality, ...]:
-        """Modalities that the content of the scene has."""
-        has = (self.referrals, self.views, self.floorplans, self.num_points, self.cad)
-        return tuple(each for each, there in zip(MODALITIES, has, strict=True) if there)
 
-    def object_presence(self) -> tuple[tuple[Modality, ...], ...]:
-        """Modalities that the content of each object has; the cloud holds points of each."""
-        text, image, mesh = (
-            {each.target_id for each in self.referrals},
-            {each.object_id for each in self.sightings},
-            {each.object_id for each in self.cad},
-        )
-        every = set(self.object_ids)
-        return tuple(
-            tuple(
-                m for m, ids in zip(OBJECT_MODALITIES, (text, image, every, mesh), strict=True) if at in ids
-            )
-            for at in self.object_ids
-        )
+def scene_presence(
+    *,
+    referrals: Sequence[ReferralRecord],
+    views: Sequence[ViewRecord],
+    floorplans: Sequence[FloorplanRecord],
+    num_points: int,
+    cad: Sequence[CadRecord],
+) -> tuple[Modality, ...]:
+    """Modalities that the content of a scene has."""
+    has = (len(referrals), len(views), len(floorplans), num_points, len(cad))
+    return tuple(each for each, count in zip(MODALITIES, has, strict=True) if count)
+
+
+def object_presence(
+    object_ids: Sequence[int],
+    *,
+    referrals: Sequence[ReferralRecord],
+    sightings: Sequence[Sighting],
+    cad: Sequence[CadRecord],
+) -> tuple[tuple[Modality, ...], ...]:
+    """Modalities that the content of each object has; the cloud holds points of every one."""
+    holders = (
+        {each.target_id for each in referrals},
+        {each.object_id for each in sightings},
+        set(object_ids),
+        {each.object_id for each in cad},
+    )
+    return tuple(
+        tuple(each for each, ids in zip(OBJECT_MODALITIES, holders, strict=True) if object_id in ids)
+        for object_id in object_ids
+    )
 
 
 def _listed(modalities: Iterable[Modality]) -> str:
