@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import importlib.util
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainer.data.catalogue import add_reader, built_in
 from trainer.data.preparation.scenes import prepare_scan
 from trainer.data.preparation.settings import Settings
-from trainer.data.scans import Dataset, Registry, ScanEntry
+from trainer.data.scans import Dataset, ScanEntry
 from trainer.data.workers import Answer, work_through
-from xscene.errors import InvalidInput, NotFound, Overloaded, PreparedInvalid
+from xscene.errors import InvalidInput, Overloaded, PreparedInvalid
 from xscene.files import file_digest, replace_file, sweep
 from xscene.prepared.dataset import (
     ATTRIBUTION_FILE,
@@ -59,9 +59,9 @@ class Order:
 
     def dataset(self) -> Dataset:
         """The data set, opened by its reader."""
-        registry = Registry()
+        registry = built_in()
         if self.reader is not None:
-            _register_file(registry, self.reader)
+            add_reader(registry, self.reader)
         return registry.open(self.name, self.root)
 
     def to_json(self) -> Answer:
@@ -94,20 +94,6 @@ class Report:
     num_kept: int = 0
     faults: dict[str, str] = field(default_factory=dict)
     """Scans that could not be prepared, each with the reason."""
-
-
-def _register_file(registry: Registry, path: Path) -> None:
-    """Have a file of the user's own register its data sets."""
-    if not path.is_file():
-        raise NotFound(f"reader {path} is not there")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise InvalidInput.at("reader", f"{path.name} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not callable(getattr(module, "register", None)):
-        raise InvalidInput.at("reader", f"{path.name} has no function register(registry)")
-    module.register(registry)
 
 
 def prepare(order: Order, progress: Callable[[int, int], None] = lambda done, total: None) -> Report:

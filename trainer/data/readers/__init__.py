@@ -1,0 +1,1 @@
+"""Readers of the layouts that scan data sets come in."""
