@@ -48,7 +48,7 @@ def dataset(
 
     Scans that cannot be prepared are named and left out, and the exit status is 1.
 
-    Example: python -m deploy prepare scannet --root var/rooms --out var/prepared/rooms
+    Example: python -m deploy prepare rooms --root var/rooms --out var/prepared/rooms
     """
     with one_sentence(), extra("prepare", "trainer", PARTS):
         from trainer.data.preparation.production import Order

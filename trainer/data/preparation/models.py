@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.preparation.settings import Settings
-from trainer.data.rooms.ply import read_ply
+from trainer.data.readers.ply import read_ply
 from xscene.errors import InvalidInput
 from xscene.geometry.frames import Matrix
 from xscene.geometry.selection import farthest_point_sample
@@ -33,9 +33,10 @@ MeshReader: TypeAlias = Callable[[Path], Mesh]
 
 
 def read_ply_model(path: Path) -> Mesh:
-    """A model of furnished rooms."""
-    mesh = read_ply(path)
-    return Mesh(mesh.vertices.astype(np.float64), mesh.faces)
+    """Vertices and triangles of a PLY file."""
+    file = read_ply(path)
+    faces = np.zeros((0, 3), dtype=np.int32) if file.faces is None else file.faces
+    return Mesh(file.positions().astype(np.float64), faces)
 
 
 def read_obj_model(path: Path) -> Mesh:
