@@ -17,7 +17,7 @@ L crop levels, F floorplans, R sentences, P pixels of a side, D width of a featu
     feature.<backbone>/<group>.<output>   float32 (rows,D), stored: a row for each member of the group
                                           that the sample has; none where none are stored
 
-What belongs to objects says to which: `object.crops.object` (S,), `object.cad.object` (C,) and
+What belongs to objects says to which: `object.crops.object` (S times L,), `object.cad.object` (C,) and
 `scene.referrals.object` (R,) hold places among the sample's objects, -1 for one that it does not have, and
 so does `<key>.object` of their features. Every sample has `scene_id`, `place_id`,
 `dataset`, `object.ids` (O,), `object.labels` (O), `present.scene.<modality>` and
@@ -215,7 +215,8 @@ class SceneReading:
         """Place among the sample's objects of that which each row of a group belongs to."""
         record = self._scene.record
         if group == "crops":
-            ids = [record.sightings[row].object_id for row in self._rows[group]]
+            owners = [record.sightings[row].object_id for row in self._rows[group]]
+            ids = [each for each in owners for _ in range(record.num_crop_levels)]
         elif group == "cad":
             ids = [record.cad[row].object_id for row in self._rows[group]]
         elif group == "referrals":
