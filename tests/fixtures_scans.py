@@ -148,7 +148,7 @@ class MadeScan(scans.Scan):
     def layout(self) -> scans.LayoutEdges | None:
         corners = np.array(((-2.0, -2, 0), (2, -2, 0), (2, 2, 0), (-2, 2, 0)))
         edges = np.array(((0, 1), (1, 2), (2, 3), (3, 0)), dtype=np.int32)
-        return scans.LayoutEdges(Points(corners, Frame.RAW), edges) if self.walls else None
+        return scans.LayoutEdges(corners=Points(corners, Frame.RAW), edges=edges) if self.walls else None
 
     def cad_models(self) -> tuple[scans.CadModel, ...]:
         pose = np.eye(4)
@@ -168,7 +168,13 @@ class MadeScan(scans.Scan):
         motion = scans.ObjectMotion(
             object_id=CABINET, reference_object_id=CABINET, reference_from_scan=np.eye(4), moved=False
         )
-        return scans.RescanLink(self.rescan_of, np.eye(4), (motion,), added_ids=(1,), removed_ids=(7,))
+        return scans.RescanLink(
+            reference_scan_id=self.rescan_of,
+            reference_from_scan=np.eye(4),
+            motions=(motion,),
+            added_ids=(1,),
+            removed_ids=(7,),
+        )
 
 
 class MadeDataset(scans.Dataset):

@@ -50,7 +50,7 @@ def read_obj_model(path: Path) -> Mesh:
                 vertices.append([float(word) for word in rest.split()[:3]])
             elif kind == "f":
                 corners = [_corner(word, len(vertices)) for word in rest.split()]
-                faces += [(corners[0], *pair) for pair in itertools.pairwise(corners)]
+                faces += [(corners[0], *pair) for pair in itertools.pairwise(corners[1:])]
         except ValueError as error:
             raise InvalidInput.at(path.name, f"line {number}: {error}") from error
     try:
