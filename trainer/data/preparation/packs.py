@@ -39,11 +39,11 @@ LARGEST_NAMED = 3
 class PackSettings(Words):
     """How small the parts of a pack are made."""
 
-    voxel_m: float = 0.04
+    voxel_m: float = 0.06
     num_views: int = 10
     max_view_px: int = 384
     num_crop_views: int = 2
-    max_crop_px: int = 224
+    max_crop_px: int = 128
     num_cad_points: int = 512
     jpeg_quality: int = 70
     max_picture_pixels: int = 1 << 26
@@ -86,7 +86,8 @@ def _fill(
     records = []
     for scene_id in scene_ids:
         record, content = smaller(dataset.scene(scene_id), settings, settings_digest(described))
-        parts.update({name.partition(".")[0]: array.nbytes for name, array in content.arrays().items()})
+        for name, array in content.arrays().items():
+            parts[name.partition(".")[0]] += array.nbytes
         records.append(write_scene(staging / SCENES / scene_id, record, content))
     attribution = dataset.attribution()
     if attribution:
