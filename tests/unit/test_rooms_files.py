@@ -15,10 +15,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from deploy.rooms import app
+from tests.unit.rooms_captures import LENS, captured, turned
 from tests.unit.rooms_furniture import box_library, write_archive
-from trainer.data.rooms.captures import Capture, Clock, Recipe, View
+from trainer.data.rooms.captures import Clock, Recipe
 from trainer.data.rooms.composer import Furnishings
-from trainer.data.rooms.drawings import Style, draw, silhouette
+from trainer.data.rooms.drawings import Style, silhouette
 from trainer.data.rooms.extras import rescan, write_extras, write_models
 from trainer.data.rooms.families import Split
 from trainer.data.rooms.library import build_library, open_library
@@ -28,64 +29,16 @@ from trainer.data.rooms.pictures import picture
 from trainer.data.rooms.places import Changes, Place, first_room, next_room
 from trainer.data.rooms.ply import PlyMesh, read_ply, write_ply
 from trainer.data.rooms.production import MANIFEST, SCHEMA, Order, Report, check, make
-from trainer.data.rooms.rendering import Frame as Seen
 from trainer.data.rooms.scannet import palette, write_lists, write_scan
-from trainer.data.rooms.scanning import Scan
-from trainer.data.rooms.sentences import Speech, refer
-from trainer.data.rooms.stages import instances
-from trainer.data.rooms.streams import stream
+from trainer.data.rooms.sentences import Speech
 from xscene.errors import InvalidInput, LimitExceeded, NotFound
 from xscene.geometry.boxes import OrientedBox
 from xscene.geometry.frames import Frame, Points, align, apply, inverse
-from xscene.geometry.projection import Intrinsics
-
-LENS = Intrinsics(fx=50, fy=50, cx=19.5, cy=14.5, width=40, height=30)
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     return box_library(tmp_path_factory.mktemp("furniture") / "library")
-
-
-def turned(degrees, shift):
-    yaw = np.radians(degrees)
-    matrix = np.eye(4)
-    matrix[:2, :2] = ((np.cos(yaw), -np.sin(yaw)), (np.sin(yaw), np.cos(yaw)))
-    matrix[:3, 3] = shift
-    return matrix
-
-
-def captured(library, revision, room, raw, aligned):
-    """A scan whose cloud has three vertices of each object, at its middle."""
-    parts = instances(room)
-    place = Place(seed=0, index=0)
-    rng = np.random.default_rng(revision)
-    objects = np.repeat(np.arange(len(parts)), 3).astype(np.int32)
-    vertices = rng.uniform(0, 3, size=(len(objects), 3)).astype(np.float32)
-    ids = np.tile(np.arange(LENS.width, dtype=np.uint16) % (len(parts) + 1), (LENS.height, 1))
-    depth = rng.uniform(0.5, 4, size=ids.shape).round(3).astype(np.float32)
-    frame = Seen(rng.integers(0, 255, (*ids.shape, 3), dtype=np.uint8), depth, ids)
-    return Capture(
-        place=place,
-        revision=revision,
-        room=room,
-        parts=parts,
-        raw_from_room=raw,
-        aligned_from_room=aligned,
-        intrinsics=LENS,
-        views=[View(turned(10 * at, (at, 1, 1.5)), frame, depth) for at in range(6)],
-        scan=Scan(
-            vertices,
-            rng.integers(0, 255, (len(objects), 3), dtype=np.uint8),
-            objects,
-            (2 * objects + np.arange(len(objects)) % 2).astype(np.int32),
-            np.arange(len(objects), dtype=np.int32).reshape(-1, 3),
-        ),
-        partial=False,
-        drawings={style: draw(room, style, aligned, library.baked) for style in Style},
-        referrals=refer(stream("x"), room, Speech()),
-        models={piece.key: piece.asset for piece in room.pieces},
-    )
 
 
 @pytest.fixture(scope="module")

@@ -43,12 +43,9 @@ def file_bytes(path: Path, *, max_bytes: int) -> int:
 
 def read_bytes(path: Path, *, max_bytes: int) -> bytes:
     """The whole of a file."""
-    file_bytes(path, max_bytes=max_bytes)
+    num_bytes = file_bytes(path, max_bytes=max_bytes)
     with path.open("rb") as file:
-        data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise LimitExceeded.of(path.name, value=len(data), limit=max_bytes, unit="bytes")
-    return data
+        return file.read(num_bytes)
 
 
 def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:

@@ -6,7 +6,6 @@ import io
 import math
 import pickle
 import threading
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +20,23 @@ from trainer.data.readers.files import file_bytes, read_bytes, shown
 from xscene.errors import InvalidInput, LimitExceeded
 
 MAX_TENSOR_BYTES = 8 << 30
-NPY_MAGIC_BYTES = 8
+ZIP_START = b"PK\3\4"
 NUMBERS = "biufc"
 SIGNED = ("Int8", "Int16", "Int32", "Int64")
 NUMBER_TYPES = ("Bool", *SIGNED, *(f"U{kind}" for kind in SIGNED), "Float16", "Float32", "Float64")
+# What torch raises at files that are torn, by the place where they are.
+TORN = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OSError,
+    MemoryError,
+    AssertionError,
+    ImportError,
+)
 # Torch keeps what it allows in one table of the process.
 _ALLOWING = threading.Lock()
 
@@ -51,7 +63,9 @@ def read_torch(path: Path, *, max_bytes: int = MAX_TENSOR_BYTES) -> Any:
     Refuses a file with anything else before it is made, and one whose tensors are larger than the limit.
     """
     file_bytes(path, max_bytes=max_bytes)
-    if zipfile.is_zipfile(path):
+    with path.open("rb") as file:
+        is_zip = file.read(len(ZIP_START)) == ZIP_START
+    if is_zip:
         limits = replace(
             ARCHIVE_LIMITS, max_bytes=max_bytes, max_member_bytes=max_bytes, max_total_bytes=max_bytes
         )
@@ -61,30 +75,16 @@ def read_torch(path: Path, *, max_bytes: int = MAX_TENSOR_BYTES) -> Any:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InvalidInput.at(path.name, f"holds what may not be loaded: {_reason(error)}") from error
-    except (
-        RuntimeError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        OSError,
-        MemoryError,
-        RecursionError,
-        AssertionError,
-        ImportError,
-    ) as error:
+    except TORN as error:
         raise InvalidInput.at(path.name, f"is no torch file, or a torn one: {_reason(error)}") from error
     _check(found, path.name, max_bytes)
     return found
 
 
 def _reason(error: BaseException) -> str:
-    """The part of torch's message that says what is wrong, without its advice."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line.startswith(("WeightsUnpickler error", "Unsupported"))]
-    return shown((told or lines or [type(error).__name__])[0])
+    """What is wrong, without torch's advice on how to load it all the same."""
+    text = str(error.__context__ or error).partition(" Please ")[0]
+    return shown(next(iter(text.splitlines()), type(error).__name__))
 
 
 def _check(found: Any, name: str, max_bytes: int) -> None:
@@ -109,7 +109,10 @@ def _check(found: Any, name: str, max_bytes: int) -> None:
 
 def array_of(value: Any, where: str, shape: tuple[int | None, ...], kinds: str) -> NDArray[Any]:
     """A tensor or array as an array of this shape and of one of these kinds of numbers."""
-    found = value.numpy() if isinstance(value, torch.Tensor) else value
+    try:
+        found = value.detach().numpy() if isinstance(value, torch.Tensor) else value
+    except (TypeError, RuntimeError) as error:
+        raise InvalidInput.at(where, f"is a tensor of {value.dtype}, which numpy does not have") from error
     if not isinstance(found, np.ndarray):
         raise InvalidInput.at(where, f"is a {type(value).__name__}, needs an array")
     fits = found.ndim == len(shape) and all(
