@@ -18,6 +18,7 @@ from trainer.data.scans import LayoutEdges
 from xscene.geometry.frames import Floats, Frame, Matrix, align, apply
 
 STYLE = "drawn"
+OUTLINE_PX = 3
 WALL_COLOR, FURNITURE_COLOR, OUTLINE_COLOR = "#101010", "#a0a0a0", "#505050"
 
 
@@ -59,11 +60,12 @@ def draw(
     pen = ImageDraw.Draw(image)
     # What stands low is drawn first, so that a table does not cover what is on it.
     for vertices, faces in sorted(placed, key=lambda item: float(item[0][:, 2].min())):
-        pixels = _pixels(vertices, matrix)
-        for face in pixels[faces]:
-            pen.polygon([(x, y) for x, y in face.tolist()], fill=FURNITURE_COLOR)
-        outline = [(x, y) for x, y in pixels[_hull(vertices[:, :2])].tolist()]
-        pen.line([*outline, outline[0]], fill=OUTLINE_COLOR)
+        triangles = [[(x, y) for x, y in face.tolist()] for face in _pixels(vertices, matrix)[faces]]
+        # Filled after all edges were drawn thick: what stays of those is the outline.
+        for triangle in triangles:
+            pen.line([*triangle, triangle[0]], fill=OUTLINE_COLOR, width=OUTLINE_PX)
+        for triangle in triangles:
+            pen.polygon(triangle, fill=FURNITURE_COLOR)
     for start, end in _pixels(corners, matrix)[edges].tolist():
         pen.line([(*start,), (*end,)], fill=WALL_COLOR, width=settings.floorplan_line_px)
     return DrawnFloorplan(png(image), matrix)
@@ -94,23 +96,3 @@ def _frame(points: Matrix, settings: Settings) -> tuple[Matrix, tuple[int, int]]
 def _pixels(points: Matrix, matrix: Matrix) -> Matrix:
     found: Matrix = points[:, :2] @ matrix[:2, :2].T + matrix[:2, 2]
     return found
-
-
-def _hull(points: Matrix) -> list[int]:
-    """Rows of the corners of the smallest convex outline around points (N,2), in order."""
-    order = np.lexsort((points[:, 1], points[:, 0])).tolist()
-    outline: list[int] = []
-    for sequence in (order, order[::-1]):
-        start = len(outline)
-        for row in sequence:
-            while len(outline) - start >= 2 and _turn(points, outline[-2], outline[-1], row) <= 0:
-                outline.pop()
-            outline.append(row)
-        outline.pop()
-    return outline or order[:1]
-
-
-def _turn(points: Matrix, first: int, second: int, third: int) -> float:
-    """Above 0 where the way over three points turns left."""
-    (ax, ay), (bx, by) = points[second] - points[first], points[third] - points[first]
-    return float(ax * by - ay * bx)
