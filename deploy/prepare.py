@@ -35,9 +35,7 @@ def dataset(
     name: Annotated[str, typer.Argument(metavar="DATASET", help="Name of the data set.")],
     root: Annotated[Path, typer.Option(help="Folder of the data set.")],
     out: Annotated[Path, typer.Option(help="Folder of the prepared data set; made or completed.")],
-    reader: Annotated[
-        Path | None, typer.Option(help="A Python file of your own that registers the data set.")
-    ] = None,
+    reader: Annotated[Path | None, typer.Option(help="A Python file that registers the data set.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Most scans, the first by id.")] = None,
     setting: Annotated[

@@ -11,8 +11,6 @@ from xscene.geometry.frames import Frame, Points
 from xscene.geometry.projection import Intrinsics
 from xscene.prepared.dataset import SCENES, DatasetRecord, SceneEntry, merged_color_sums, write_dataset
 from xscene.prepared.records import (
-    SCENE_FORMAT,
-    SCENE_VERSION,
     CadRecord,
     FloorplanRecord,
     ObjectRecord,
@@ -25,7 +23,7 @@ from xscene.prepared.records import (
     object_presence,
     scene_presence,
 )
-from xscene.prepared.scene import NOT_WRITTEN, Content, SceneCloud, open_scene, write_scene
+from xscene.prepared.scene import Content, SceneCloud, open_scene, write_scene
 from xscene.types.vocabulary import Modality
 
 EYE = tuple(tuple(float(i == j) for j in range(4)) for i in range(4))
@@ -90,8 +88,8 @@ def made(
     has = object_presence(object_ids, referrals=referrals, sightings=sightings, cad=cad)
     objects = tuple(an_object(o, p) for o, p in zip(object_ids, has, strict=True))
     record = SceneRecord(
-        format=SCENE_FORMAT, version=SCENE_VERSION, scene_id=scene_id, place_id="place", dataset="made",
-        split=split, is_reference=True, label="office", frame=Frame.ALIGNED, aligned_from_raw=EYE,
+        scene_id=scene_id, place_id="place", dataset="made",
+        split=split, is_reference=True, label="office", aligned_from_raw=EYE,
         settings_digest="0" * 64,
         present=scene_presence(
             referrals=referrals, views=views, floorplans=plans, num_points=num_points, cad=cad
@@ -99,7 +97,6 @@ def made(
         num_points=num_points, color_sums=sums, objects=objects, views=views, num_crop_levels=3,
         sightings=sightings, floorplans=plans, cad=cad, num_cad_points=4, referrals=referrals, rescan=None,
         source=SOURCE,
-        arrays=NOT_WRITTEN,
     )  # fmt: skip
 
     content = Content(

@@ -86,6 +86,9 @@ class FileRecord:
     num_bytes: int
 
 
+NOT_WRITTEN = FileRecord(sha256="", num_bytes=0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class BoxRecord:
     """A box of the data set's own: the rotation's columns are its axes."""
@@ -203,15 +206,15 @@ class SourceReport:
 class SceneRecord:
     """All of a prepared scene but its arrays."""
 
-    format: str
-    version: int
+    format: str = SCENE_FORMAT
+    version: int = SCENE_VERSION
     scene_id: str
     place_id: str
     dataset: str
     split: Split
     is_reference: bool
     label: str
-    frame: Frame
+    frame: Frame = Frame.ALIGNED
     aligned_from_raw: Rows
     settings_digest: str
     present: tuple[Modality, ...]
@@ -228,7 +231,7 @@ class SceneRecord:
     referrals: tuple[ReferralRecord, ...]
     rescan: RescanRecord | None
     source: SourceReport
-    arrays: FileRecord
+    arrays: FileRecord = NOT_WRITTEN
 
     def __post_init__(self) -> None:
         require_name(self.scene_id, "scene_id")

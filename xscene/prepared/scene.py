@@ -68,9 +68,6 @@ class Content:
         return named
 
 
-NOT_WRITTEN = FileRecord(sha256="", num_bytes=0)
-
-
 def write_scene(directory: Path, record: SceneRecord, content: Content) -> SceneRecord:
     """Write a scene into the directory of its name, over one that is there; returns the record as written."""
     if directory.name != record.scene_id:

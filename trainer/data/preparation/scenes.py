@@ -23,11 +23,9 @@ from trainer.data.preparation.settings import Settings
 from trainer.data.preparation.sightings import best_sightings
 from trainer.data.scans import RescanLink, Scan, View
 from xscene.errors import InvalidInput
-from xscene.geometry.frames import Frame, Matrix, rigid
+from xscene.geometry.frames import Matrix, rigid
 from xscene.geometry.selection import select_frames
 from xscene.prepared.records import (
-    SCENE_FORMAT,
-    SCENE_VERSION,
     CadRecord,
     FloorplanRecord,
     MotionRecord,
@@ -41,7 +39,7 @@ from xscene.prepared.records import (
     object_presence,
     scene_presence,
 )
-from xscene.prepared.scene import NOT_WRITTEN, Content, write_scene
+from xscene.prepared.scene import Content, write_scene
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,6 +63,41 @@ class _Models:
     placed: tuple[PlacedModel, ...]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Parts:
+    """All that a scan was made into."""
+
+    num_vertices: int
+    cloud: PreparedCloud
+    pictures: _Pictures
+    models: _Models
+    floorplans: tuple[FloorplanRecord, ...]
+    encoded_floorplans: list[bytes]
+    num_referrals: int
+    referrals: tuple[ReferralRecord, ...]
+
+    def source(self) -> SourceReport:
+        """What the scan held."""
+        return SourceReport(
+            num_vertices=self.num_vertices,
+            num_objects=len(self.cloud.objects) + len(self.cloud.small_object_ids),
+            small_object_ids=self.cloud.small_object_ids,
+            num_views=self.pictures.num_views,
+            untracked_view_ids=self.pictures.untracked_view_ids,
+            num_referrals=self.num_referrals,
+        )
+
+    def content(self) -> Content:
+        """The arrays."""
+        return Content(
+            cloud=self.cloud.cloud,
+            views=self.pictures.encoded_views,
+            crops=self.pictures.encoded_crops,
+            floorplans=self.encoded_floorplans,
+            cad=self.models.points,
+        )
+
+
 def prepare_scan(
     scan: Scan, dataset: str, scenes: Path, settings: Settings, read_mesh: MeshReader = read_model
 ) -> SceneRecord:
@@ -73,91 +106,56 @@ def prepare_scan(
     surface = scan.surface()
     cloud = prepare_cloud(surface, scan.objects(), aligned_from_raw, settings)
     known = {each.object_id for each in cloud.objects}
-    pictures = _pictures(scan, cloud, aligned_from_raw, settings)
     models = _models(scan, known, aligned_from_raw, settings, read_mesh)
     floorplans, encoded_floorplans = _floorplans(scan, models.placed, aligned_from_raw, settings)
     said = scan.referrals()
-    referrals = tuple(
-        ReferralRecord(text=r.text, target_id=r.target_id, anchor_ids=r.anchor_ids, relation=r.relation)
-        for r in said
-        if r.target_id in known
-    )
-    source = SourceReport(
+    parts = _Parts(
         num_vertices=len(surface.points),
-        num_objects=len(cloud.objects) + len(cloud.small_object_ids),
-        small_object_ids=cloud.small_object_ids,
-        num_views=pictures.num_views,
-        untracked_view_ids=pictures.untracked_view_ids,
-        num_referrals=len(said),
-    )
-    record = _record(
-        scan,
-        dataset,
-        settings,
         cloud=cloud,
-        pictures=pictures,
-        cad=models.records,
+        pictures=_pictures(scan, cloud, aligned_from_raw, settings),
+        models=models,
         floorplans=floorplans,
-        referrals=referrals,
-        source=source,
+        encoded_floorplans=encoded_floorplans,
+        num_referrals=len(said),
+        referrals=tuple(
+            ReferralRecord(text=r.text, target_id=r.target_id, anchor_ids=r.anchor_ids, relation=r.relation)
+            for r in said
+            if r.target_id in known
+        ),
     )
-    content = Content(
-        cloud=cloud.cloud,
-        views=pictures.encoded_views,
-        crops=pictures.encoded_crops,
-        floorplans=encoded_floorplans,
-        cad=models.points,
-    )
-    return write_scene(scenes / scan.entry.scan_id, record, content)
+    record = _record(scan, dataset, settings, aligned_from_raw, parts)
+    return write_scene(scenes / scan.entry.scan_id, record, parts.content())
 
 
 def _record(
-    scan: Scan,
-    dataset: str,
-    settings: Settings,
-    *,
-    cloud: PreparedCloud,
-    pictures: _Pictures,
-    cad: tuple[CadRecord, ...],
-    floorplans: tuple[FloorplanRecord, ...],
-    referrals: tuple[ReferralRecord, ...],
-    source: SourceReport,
+    scan: Scan, dataset: str, settings: Settings, aligned_from_raw: Matrix, parts: _Parts
 ) -> SceneRecord:
-    ids = [each.object_id for each in cloud.objects]
-    has = object_presence(ids, referrals=referrals, sightings=pictures.sightings, cad=cad)
-    num_points = len(cloud.cloud.points)
+    entry, cloud, views, cad = scan.entry, parts.cloud, parts.pictures.views, parts.models.records
+    said, plans, num_points = parts.referrals, parts.floorplans, len(cloud.cloud.points)
+    ids, sightings = [each.object_id for each in cloud.objects], parts.pictures.sightings
+    has = object_presence(ids, referrals=said, sightings=sightings, cad=cad)
     return SceneRecord(
-        format=SCENE_FORMAT,
-        version=SCENE_VERSION,
-        scene_id=scan.entry.scan_id,
-        place_id=scan.entry.place_id,
+        scene_id=entry.scan_id,
+        place_id=entry.place_id,
         dataset=dataset,
-        split=Split(scan.entry.split),
-        is_reference=scan.entry.is_reference,
+        split=Split(entry.split),
+        is_reference=entry.is_reference,
         label=scan.scene_label(),
-        frame=Frame.ALIGNED,
-        aligned_from_raw=matrix_rows(scan.aligned_from_raw()),
+        aligned_from_raw=matrix_rows(aligned_from_raw),
         settings_digest=settings.digest(),
-        present=scene_presence(
-            referrals=referrals,
-            views=pictures.views,
-            floorplans=floorplans,
-            num_points=num_points,
-            cad=cad,
-        ),
+        present=scene_presence(referrals=said, views=views, floorplans=plans, num_points=num_points, cad=cad),
         num_points=num_points,
         color_sums=color_sums(cloud.cloud.colors),
         objects=tuple(replace(o, present=p) for o, p in zip(cloud.objects, has, strict=True)),
-        views=pictures.views,
+        views=views,
         num_crop_levels=settings.num_crop_levels,
-        sightings=pictures.sightings,
-        floorplans=floorplans,
+        sightings=sightings,
+        floorplans=plans,
         cad=cad,
         num_cad_points=settings.num_cad_points,
-        referrals=referrals,
+        referrals=said,
         rescan=_rescan(scan.rescan_link()),
-        source=source,
-        arrays=NOT_WRITTEN,
+        source=parts.source(),
     )
 
 
