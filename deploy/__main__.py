@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy import backbones, bundles, rooms, tokens
+from deploy import backbones, bundles, prepare, rooms, tokens
 from deploy.bench.app import app as bench_app
 from deploy.demo import calls
 from deploy.stack import free_port, until_interrupted
@@ -28,6 +28,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(bundles.app, name="bundle")
 app.add_typer(tokens.app, name="token")
 app.add_typer(rooms.app, name="rooms")
+app.add_typer(prepare.app, name="prepare")
 for command in client_app.registered_commands:
     app.registered_commands.append(command)
 

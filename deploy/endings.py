@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import typer
 
-from xscene.errors import XSceneError
+from xscene.errors import ExtraMissing, XSceneError
 
 
 @contextlib.contextmanager
@@ -18,3 +18,14 @@ def one_sentence() -> Iterator[None]:
     except (XSceneError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+@contextlib.contextmanager
+def extra(part: str, name: str, packages: Collection[str]) -> Iterator[None]:
+    """Name the extra that a part needs, where one of its packages is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in packages:
+            raise
+        raise ExtraMissing.named(part, name) from error

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from deploy.endings import one_sentence
-from xscene.errors import ExtraMissing
+from deploy.endings import extra, one_sentence
+from deploy.progress import progress_bar
 
 if TYPE_CHECKING:
     from trainer.data.rooms.production import Report
@@ -39,13 +36,13 @@ def fetch_furniture(
 
     Example: python -m deploy rooms fetch-furniture
     """
-    with one_sentence(), _extra():
+    with one_sentence(), extra("rooms", "rooms", PARTS):
         from trainer.data.rooms.library import build_library
         from trainer.data.rooms.models import BakeLimits
         from trainer.data.rooms.package import unpack_archives
 
         archives = unpack_archives(furniture / "archives", file=package)
-        with _progress("models") as progress:
+        with progress_bar("models") as progress:
             library = build_library(
                 archives,
                 furniture,
@@ -71,14 +68,14 @@ def make(
 
     Example: python -m deploy rooms make --count 12 --seed 0 --out var/rooms
     """
-    with one_sentence(), _extra():
+    with one_sentence(), extra("rooms", "rooms", PARTS):
         from trainer.data.rooms.captures import Recipe
         from trainer.data.rooms.production import MANIFEST, Order
         from trainer.data.rooms.production import make as produce
 
         recipe = Recipe(seed=seed, rescan_share=rescan_share)
         order = Order(out=out, furniture=furniture, count=count, recipe=recipe, workers=workers)
-        with _progress("places") as progress:
+        with progress_bar("places") as progress:
             cost = produce(order, progress)
     typer.echo(f"{out}: {len(order.scans())} scans of {count} places, {cost.num_scans} made now; {MANIFEST}")
     if report:
@@ -94,7 +91,7 @@ def show(
 
     Example: python -m deploy rooms show var/rooms/scans/scene0000_00
     """
-    with one_sentence(), _extra():
+    with one_sentence(), extra("rooms", "rooms", PARTS):
         from trainer.data.rooms.pictures import picture
 
         target = out or Path(f"{room.absolute().name}.png")
@@ -108,7 +105,7 @@ def check(out: Annotated[Path, typer.Argument(help="Folder of the data set.")]) 
 
     Example: python -m deploy rooms check var/rooms
     """
-    with one_sentence(), _extra():
+    with one_sentence(), extra("rooms", "rooms", PARTS):
         from trainer.data.rooms.production import check as compare
 
         faults = compare(out)
@@ -135,22 +132,3 @@ def _print_report(cost: Report, num_views: int, num_scan_views: int) -> None:
         f"{cost.rooms_per_cpu_hour:.0f} rooms per CPU-hour on {cost.device}; all but rendering takes"
         f" {1 - cost.rendering_share:.0%}"
     )
-
-
-@contextlib.contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextlib.contextmanager
-def _extra() -> Iterator[None]:
-    """Name the extra where a part of it is not installed."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in PARTS:
-            raise
-        raise ExtraMissing.named("rooms", "rooms") from error

@@ -20,8 +20,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from xscene.errors import BundleInvalid, InvalidInput, ModelMismatch, PreconditionFailed
+from xscene.files import file_digest
 from xscene.nn.backbones import Backbone, Constant, Registry
-from xscene.nn.bundle import file_digest
 from xscene.nn.manifest import BackboneRef, load_json
 
 WEIGHTS_FILE = "model.safetensors"

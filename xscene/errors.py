@@ -9,6 +9,7 @@
     |  |- ModelMismatch              FAILED_PRECONDITION  vectors of different models or spaces
     |  |- StaleRevision              FAILED_PRECONDITION  an older revision than the stored one
     |  |- BundleInvalid              FAILED_PRECONDITION  torn, tampered or unknown bundle
+    |  |- PreparedInvalid            FAILED_PRECONDITION  torn, tampered or unknown prepared data
     |  |- SettingsInvalid            FAILED_PRECONDITION  a service cannot start as configured
     |  '- ExtraMissing               FAILED_PRECONDITION  an optional package is not installed
     |- Unauthenticated               UNAUTHENTICATED
@@ -110,6 +111,10 @@ class StaleRevision(PreconditionFailed):
 
 class BundleInvalid(PreconditionFailed):
     """A bundle is torn, tampered with, or of a version that this code does not know."""
+
+
+class PreparedInvalid(PreconditionFailed):
+    """Prepared data is torn, tampered with, or of a version that this code does not know."""
 
 
 class SettingsInvalid(PreconditionFailed):

@@ -16,6 +16,8 @@ TEXT, IMAGE, FUSION, DEPLOY = "Inside encoders_1d", "Inside encoders_2d", "Insid
 POINTS, SPARSE = "Inside encoders_3d", "Inside encoders_3d.sparse"
 TRAINER, DATA, ROOMS = "Inside trainer", "Inside trainer.data", "Inside trainer.data.rooms"
 READERS = "Inside trainer.data.readers"
+PREPARED, PREPARATION = "Inside xscene.prepared", "Inside trainer.data.preparation"
+SAMPLES, NO_TORCH_EITHER = "Inside trainer.data.datasets", "Preparation is free of torch"
 NO_TORCH = "Client and runtime are free of torch"
 NO_SERVER = "The client needs no server"
 NO_GRPC = "Models and the domain are free of gRPC and of messages"
@@ -71,6 +73,16 @@ VIOLATIONS = (
     ("deploy/stack.py", "import xscene.v1.fusion_pb2", {NO_MESSAGES}),
     ("xscene/client/connection.py", "import torch", {NO_TORCH}),
     ("xscene/client/connection.py", "import structlog", {NO_SERVER}),
+    ("xscene/prepared/records.py", "import xscene.prepared.scene", {PREPARED}),
+    ("xscene/prepared/extra.py", '"""A new module."""', {PREPARED}),
+    ("xscene/types/values.py", "import xscene.prepared.records", {XSCENE}),
+    ("xscene/files.py", "import torch", {NO_TORCH_EITHER}),
+    ("trainer/data/preparation/models.py", "import torch", {NO_TORCH_EITHER}),
+    ("trainer/data/preparation/models.py", "import trainer.data.preparation.scenes", {PREPARATION}),
+    ("trainer/data/preparation/extra.py", '"""A new module."""', {PREPARATION}),
+    ("trainer/data/datasets/collation.py", "import trainer.data.datasets.dataset", {SAMPLES}),
+    ("trainer/data/datasets/extra.py", '"""A new module."""', {SAMPLES}),
+    ("trainer/data/datasets/dataset.py", "import trainer.data.preparation.production", {DATA}),
 )
 
 

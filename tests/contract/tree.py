@@ -42,7 +42,7 @@ def copied(target: Path, *names: str) -> Path:
     for name in names:
         source, place = ROOT / name, target / name
         if source.is_dir():
-            shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
         else:
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, place)

@@ -82,6 +82,12 @@ def test_every_layout_of_frames_holds_the_same(folder, write):
     assert [view.is_tracked for view in found] == [True, True, False]
 
 
+@pytest.mark.parametrize("option", ["sens_step", "depth_units_a_metre"])
+def test_options_that_cannot_be_are_refused(option):
+    with pytest.raises(InvalidInput, match=rf"^{option}: 0, needs"):
+        FrameOptions(**{option: 0})
+
+
 def test_a_scan_without_frames_has_no_views(folder):
     assert len(views(folder)) == 0
 

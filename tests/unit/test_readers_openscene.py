@@ -81,6 +81,7 @@ def test_labels_and_colours_that_are_missing_are_marked(tmp_path):
         ((np.zeros((2, 3)), 0, np.array([0, 256.0])), "labels: not all whole numbers of 0 to 255"),
         ((np.zeros((2, 3)), 0, np.array([0, 0.5])), "labels: not all whole numbers"),
         (([1, 2], 0, np.zeros(2)), "points: is a list, needs an array"),
+        ((torch.zeros(2, 3).bfloat16(), 0, np.zeros(2)), "points: is a tensor of torch.bfloat16"),
     ],
 )
 def test_a_wrong_cloud_is_refused_by_its_field(tmp_path, cloud, message):

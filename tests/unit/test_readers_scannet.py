@@ -20,9 +20,9 @@ from tests.fixtures_scannet import (
     write_scan_frames,
 )
 from tests.fixtures_scene import COLORS, INSTANCE_NAMES, INTRINSICS, NYU40_IDS
-from trainer.data.readers.scannet import ScanNet
+from trainer.data.readers.scannet import ScanNet, ScanNetOptions
 from trainer.data.scans import NO_OBJECT, Split
-from xscene.errors import InvalidInput, NotFound
+from xscene.errors import InvalidInput, LimitExceeded, NotFound
 from xscene.geometry.frames import Frame, apply
 from xscene.geometry.projection import project
 
@@ -151,6 +151,13 @@ def test_listed_scans_that_are_missing_are_told_of(tmp_path, scene, caplog):
     assert [entry.scan_id for entry in ScanNet(tmp_path).entries()] == [SCAN]
     (record,) = caplog.records
     assert record.num_missing == 1
+
+
+def test_json_past_its_limit_is_refused(scene, tmp_path):
+    dataset = ScanNet(tmp_path, options=ScanNetOptions(max_json_bytes=100))
+    (scan,) = dataset.scans()
+    with pytest.raises(LimitExceeded, match=rf"^{SCAN}\.aggregation\.json: \d+ bytes, the limit is 100"):
+        scan.objects()
 
 
 def test_segments_of_another_mesh_are_refused(scene, tmp_path):

@@ -14,7 +14,8 @@ from encoders_1d.backbones import registry
 from encoders_1d.model import TextFactory, TextHeads, TextModel
 from fusion.model import FusionModel
 from tests.text_backbones import BACKBONES_DIR, CPU, LIMITS, minilm_directory, run, write_tiny
-from xscene.nn.bundle import file_digest, open_bundle
+from xscene.files import file_digest
+from xscene.nn.bundle import open_bundle
 from xscene.nn.bundle_writer import BundleContent, write_bundle
 
 SMALL = PRESETS[PresetName.SMALL]

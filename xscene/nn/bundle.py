@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from xscene.errors import BundleInvalid, NotFound
+from xscene.files import file_digest
 from xscene.nn.manifest import (
     CALIBRATION,
     MANIFEST_FILE,
@@ -218,12 +219,6 @@ def _check_same(where: str, found: str | None, wanted: str | None) -> None:
     """Refuse content whose digest is not the one of the manifest."""
     if found != wanted:
         raise BundleInvalid(f"{where}: tampered, the manifest says {wanted}, the content gives {found}")
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, read in chunks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _spans(path: Path) -> list[_Span]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -17,7 +16,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from xscene.errors import AlreadyExists, BundleInvalid, InvalidInput, NotFound
-from xscene.nn.bundle import Bundle, file_digest, identities, open_bundle
+from xscene.files import file_digest, sync_directory, write_file
+from xscene.nn.bundle import Bundle, identities, open_bundle
 from xscene.nn.manifest import (
     MANIFEST_FILE,
     SCHEMA_VERSION,
@@ -85,8 +85,8 @@ def _fill(staging: Path, content: BundleContent) -> Manifest:
     except BundleInvalid as error:
         raise BundleInvalid(f"bundle {content.name}: {error}") from error
     text = json.dumps(to_json(manifest), indent=2, sort_keys=True) + "\n"
-    _write_file(staging / MANIFEST_FILE, text.encode("ascii"))
-    _sync_directory(staging)
+    write_file(staging / MANIFEST_FILE, text.encode("ascii"))
+    sync_directory(staging)
     return manifest
 
 
@@ -98,7 +98,7 @@ def _write_section(staging: Path, name: str, content: SectionContent) -> Section
         key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, tensor in content.tensors.items()
     }
-    _write_file(path, save(tensors))
+    write_file(path, save(tensors))
     return Section(
         schema=content.schema,
         file=path.name,
@@ -158,22 +158,5 @@ def _publish(staging: Path, directory: Path, manifest: Manifest) -> Bundle:
         if standing := _standing(directory, manifest):
             return standing
         raise
-    _sync_directory(directory.parent)
+    sync_directory(directory.parent)
     return Bundle(directory, manifest)
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    """Write a file and have it on disk."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(directory: Path) -> None:
-    """Have the names in a directory on disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -52,10 +52,10 @@ HEADER_END = re.compile(rb"(?:^|\n)end_header[ \t]*\r?\n")
 class PlyLimits:
     """How much a PLY file may hold."""
 
-    max_bytes: int = 4 << 30
+    max_bytes: int = 2 << 30
     max_header_bytes: int = 64 << 10
-    max_vertices: int = 50_000_000
-    max_faces: int = 100_000_000
+    max_vertices: int = 20_000_000
+    max_faces: int = 40_000_000
     """Triangles, after polygons were cut."""
 
 

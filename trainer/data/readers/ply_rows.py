@@ -6,6 +6,7 @@ Shapes: R rows of an element, L members of all its lists of one name.
 from __future__ import annotations
 
 import itertools
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -145,8 +146,8 @@ def _nothing(element: Element) -> Rows:
 
 def _ragged(data: bytes, at: int, element: Element, order: str, file: str) -> tuple[Rows, int]:
     """Row by row, as lists of different lengths allow nothing faster."""
-    lengths: list[list[int]] = [[] for _ in element.properties]
-    members: list[list[bytes]] = [[] for _ in element.properties]
+    lengths = [array("q") for _ in element.properties]
+    members = [bytearray() for _ in element.properties]
     for _ in range(element.count):
         for number, one in enumerate(element.properties):
             length = 1
@@ -156,11 +157,11 @@ def _ragged(data: bytes, at: int, element: Element, order: str, file: str) -> tu
             if end > len(data):
                 raise _early(element.name, file)
             lengths[number].append(length)
-            members[number].append(data[at:end])
+            members[number] += data[at:end]
             at = end
     found = Rows()
     for number, one in enumerate(element.properties):
-        values = np.frombuffer(b"".join(members[number]), dtype=order + one.kind).astype(one.kind)
+        values = np.frombuffer(members[number], dtype=order + one.kind).astype(one.kind)
         if one.length_kind:
             found.lists[one.name] = Lists(np.array(lengths[number], dtype=np.int64), values)
         else:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.readers.documents import Value, read_json
+from trainer.data.readers.documents import MAX_JSON_BYTES, Value, read_json
 from trainer.data.readers.files import numbers, read_keyed, read_lines
 from trainer.data.readers.labels import LabelTable, read_labels
 from trainer.data.readers.ply import PLY_LIMITS, PlyLimits, read_ply
@@ -57,6 +57,7 @@ class ScanNetOptions:
     exports: str = "scannet_2d"
     cad_min_thickness_m: float = 0.01
     """Boxes are at least as thick where models are matched, so that a picture or a mat can be."""
+    max_json_bytes: int = MAX_JSON_BYTES
     ply: PlyLimits = PLY_LIMITS
     frames: FrameOptions = FRAME_OPTIONS
 
@@ -104,7 +105,7 @@ class ScanNet(Dataset):
             yield ScanEntry(scan_id=scan_id, place_id=place, split=split, is_reference=is_reference)
 
     def _place(self, scan_id: str, split: Split) -> str:
-        extras = Extras(self.folder(scan_id) / "extras", self.root)
+        extras = self.extras(scan_id)
         if not extras.exists:
             return scan_id.rpartition("_")[0] or scan_id
         place, said = extras.place()
@@ -121,6 +122,14 @@ class ScanNet(Dataset):
         folders = [self.root / name / scan_id for name in FOLDERS]
         return next((folder for folder in folders if folder.is_dir()), folders[0])
 
+    def extras(self, scan_id: str) -> Extras:
+        """What only furnished rooms have."""
+        return Extras(self.folder(scan_id) / "extras", self.root, self.options.max_json_bytes)
+
+    def json(self, path: Path) -> Value:
+        """A JSON file within the limit."""
+        return read_json(path, max_bytes=self.options.max_json_bytes)
+
     def path(self, name: str) -> Path:
         """A file or folder of the data set, in `files` or beside it."""
         inner = self.root / "files" / name
@@ -136,13 +145,13 @@ class ScanNet(Dataset):
     def annotations(self) -> Mapping[str, Value]:
         """Models laid over scans, by scan."""
         path = self.path(self.options.scan2cad)
-        return {entry["id_scan"].text(): entry for entry in read_json(path).items()} if path.exists() else {}
+        return {entry["id_scan"].text(): entry for entry in self.json(path).items()} if path.exists() else {}
 
     @cached_property
     def sentences(self) -> Mapping[str, Sequence[Referral]]:
         """Sentences about objects, by scan."""
         path, found = self.path(self.options.referrals), dict[str, list[Referral]]()
-        for said in read_json(path).items() if path.exists() else ():
+        for said in self.json(path).items() if path.exists() else ():
             # Their target is an id of the aggregation: one less than what pictures of instances hold.
             referral = Referral(text=said["utterance"].text(), target_id=said["target_id"].integer())
             found.setdefault(said["scan_id"].text(), []).append(referral)
@@ -156,7 +165,7 @@ class ScanNetScan(Scan):
         self.entry = entry
         self._dataset = dataset
         self._folder = dataset.folder(entry.scan_id)
-        self._extras = Extras(self._folder / "extras", dataset.root)
+        self._extras = dataset.extras(entry.scan_id)
 
     def surface(self) -> ScannedSurface:
         """The mesh with its true colours."""
@@ -221,7 +230,7 @@ class ScanNetScan(Scan):
         path = self._dataset.path(self._dataset.options.layouts) / f"{self.entry.scan_id}.json"
         if not path.exists():
             return None
-        found = read_json(path)
+        found = self._dataset.json(path)
         x, y, z = found["verts"].numbers((None, 3)).T
         edges = found["edges"].integers((None, 2))
         if edges.size and not 0 <= edges.min() <= edges.max() < len(x):
@@ -261,7 +270,7 @@ class ScanNetScan(Scan):
         paths = [self._file(f"{part}.aggregation.json") for part in ("", "_vh_clean")]
         path = next((path for path in paths if path.exists()), None)
         found: dict[int, Value] = {}
-        for group in read_json(path)["segGroups"].items() if path else ():
+        for group in self._dataset.json(path)["segGroups"].items() if path else ():
             at = group["objectId"].integer()
             if at in found or not 0 <= at < np.iinfo(np.int32).max:
                 raise InvalidInput.at(
@@ -275,7 +284,7 @@ class ScanNetScan(Scan):
         if not self._groups:
             return np.full(num_vertices, NO_OBJECT, dtype=np.int32)
         path = self._file("_vh_clean_2.0.010000.segs.json")
-        segments = read_json(path)["segIndices"].integers()
+        segments = self._dataset.json(path)["segIndices"].integers()
         if len(segments) != num_vertices:
             raise InvalidInput.at(path.name, f"{len(segments)} segment ids for {num_vertices} vertices")
         known, inverse = np.unique(segments, return_inverse=True)

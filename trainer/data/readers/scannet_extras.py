@@ -22,22 +22,24 @@ class Extras:
     folder: Path
     root: Path
     """The data set's folder, from which models are named."""
+    max_json_bytes: int
 
     @property
     def exists(self) -> bool:
         """Whether the scan has extras."""
         return (self.folder / "scene.json").exists()
 
+    def _json(self, name: str) -> Value:
+        return read_json(self.folder / name, max_bytes=self.max_json_bytes)
+
     def place(self) -> tuple[str, str]:
         """Place and split."""
-        scene = read_json(self.folder / "scene.json")
+        scene = self._json("scene.json")
         return scene["place_id"].text(), scene["split"].text()
 
     @cached_property
     def _objects(self) -> Mapping[int, Value]:
-        return {
-            entry["object_id"].integer(): entry for entry in read_json(self.folder / "objects.json").items()
-        }
+        return {entry["object_id"].integer(): entry for entry in self._json("objects.json").items()}
 
     def objects(self) -> tuple[ScannedObject, ...]:
         """All objects, also those that the scan did not reach."""
@@ -72,12 +74,12 @@ class Extras:
                 anchor_ids=tuple(said["anchor_ids"].integers().tolist()),
                 relation=said["relation"].text(),
             )
-            for said in read_json(self.folder / "referrals.json").items()
+            for said in self._json("referrals.json").items()
         )
 
     def floorplans(self, *, max_bytes: int = MAX_PICTURE_BYTES) -> tuple[FloorplanDrawing, ...]:
         """A plan of each style, ordered by style."""
-        plans = read_json(self.folder / "floorplans.json")["pixels_from_aligned"]
+        plans = self._json("floorplans.json")["pixels_from_aligned"]
         return tuple(
             FloorplanDrawing(
                 style=style,
@@ -93,7 +95,7 @@ class Extras:
         """The reference, for a rescan."""
         if not (path := self.folder / "rescan.json").exists():
             return None
-        found = read_json(path)
+        found = self._json(path.name)
         return RescanLink(
             reference_scan_id=found["reference"].text(),
             reference_from_scan=found["reference_from_scan"].numbers((4, 4)),

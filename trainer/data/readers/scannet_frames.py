@@ -46,6 +46,12 @@ class FrameOptions:
     max_picture_pixels: int = MAX_PICTURE_PIXELS
     sens: SensLimits = SENS_LIMITS
 
+    def __post_init__(self) -> None:
+        if self.sens_step < 1:
+            raise InvalidInput.at("sens_step", f"{self.sens_step}, needs at least 1")
+        if not self.depth_units_a_metre > 0:
+            raise InvalidInput.at("depth_units_a_metre", f"{self.depth_units_a_metre}, needs more than 0")
+
 
 FRAME_OPTIONS = FrameOptions()
 

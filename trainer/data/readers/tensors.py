@@ -6,7 +6,6 @@ import io
 import math
 import pickle
 import threading
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from trainer.data.readers.files import file_bytes, read_bytes, shown
 from xscene.errors import InvalidInput, LimitExceeded
 
 MAX_TENSOR_BYTES = 8 << 30
-NPY_MAGIC_BYTES = 8
+ZIP_START = b"PK\3\4"
 NUMBERS = "biufc"
 SIGNED = ("Int8", "Int16", "Int32", "Int64")
 NUMBER_TYPES = ("Bool", *SIGNED, *(f"U{kind}" for kind in SIGNED), "Float16", "Float32", "Float64")
@@ -64,7 +63,9 @@ def read_torch(path: Path, *, max_bytes: int = MAX_TENSOR_BYTES) -> Any:
     Refuses a file with anything else before it is made, and one whose tensors are larger than the limit.
     """
     file_bytes(path, max_bytes=max_bytes)
-    if zipfile.is_zipfile(path):
+    with path.open("rb") as file:
+        is_zip = file.read(len(ZIP_START)) == ZIP_START
+    if is_zip:
         limits = replace(
             ARCHIVE_LIMITS, max_bytes=max_bytes, max_member_bytes=max_bytes, max_total_bytes=max_bytes
         )
@@ -108,7 +109,10 @@ def _check(found: Any, name: str, max_bytes: int) -> None:
 
 def array_of(value: Any, where: str, shape: tuple[int | None, ...], kinds: str) -> NDArray[Any]:
     """A tensor or array as an array of this shape and of one of these kinds of numbers."""
-    found = value.numpy() if isinstance(value, torch.Tensor) else value
+    try:
+        found = value.detach().numpy() if isinstance(value, torch.Tensor) else value
+    except (TypeError, RuntimeError) as error:
+        raise InvalidInput.at(where, f"is a tensor of {value.dtype}, which numpy does not have") from error
     if not isinstance(found, np.ndarray):
         raise InvalidInput.at(where, f"is a {type(value).__name__}, needs an array")
     fits = found.ndim == len(shape) and all(

@@ -5,9 +5,7 @@ Started by `python -m deploy rooms make`: the first line it reads is what to mak
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from pathlib import Path
 
 
@@ -20,27 +18,23 @@ def main() -> None:
     from trainer.data.rooms.making import make_place, recipe_from_json
     from trainer.data.rooms.places import Place
     from trainer.data.rooms.rendering import Renderer
+    from trainer.data.workers import Station
     from xscene.errors import XSceneError
 
-    job = json.loads(sys.stdin.readline())
+    station = Station.opened()
+    job = station.job
     recipe = recipe_from_json(job["recipe"])
     try:
         library = open_library(Path(job["furniture"]))
         with Renderer() as renderer:
-            answer({"device": renderer.device})
-            for line in sys.stdin:
+            station.answer({"device": renderer.device})
+            for line in station.items():
                 place = Place(seed=recipe.seed, index=int(line))
                 clock = make_place(place, recipe, library, renderer, Path(job["out"]))
-                answer({"index": place.index, "seconds": clock.seconds})
+                station.answer({"index": place.index, "seconds": clock.seconds})
     except XSceneError as error:
-        answer({"error": error.message})
+        station.answer({"error": error.message})
         raise SystemExit(1) from None
-
-
-def answer(value: object) -> None:
-    """One line of JSON to whoever started this worker."""
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import queue
 import resource
 import shutil
-import subprocess
-import sys
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from trainer.data.rooms.captures import Recipe
 from trainer.data.rooms.extras import CAD, write_models
@@ -31,11 +25,11 @@ from trainer.data.rooms.making import (
 from trainer.data.rooms.package import sha256_of
 from trainer.data.rooms.places import Place
 from trainer.data.rooms.scannet import write_lists
-from xscene.errors import InvalidInput, LimitExceeded, PreconditionFailed
+from trainer.data.workers import Answer, work_through
+from xscene.errors import InvalidInput, LimitExceeded
 
 SCHEMA = "rooms/1"
 MANIFEST, RECIPE = "manifest.json", "recipe.json"
-SOURCES = Path(__file__).resolve().parents[3]
 # Ids have four digits, as ScanNet's.
 MAX_PLACES = 10_000
 RENDERING = ("render views", "render scan", "load")
@@ -127,96 +121,22 @@ def _claim(order: Order, library: Library) -> None:
 def _run_workers(
     order: Order, places: Sequence[int], report: Report, progress: Callable[[int, int], None]
 ) -> None:
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for index in places:
-        waiting.put(index)
-    lock, done = threading.Lock(), 0
-    workers = [_Worker(order) for _ in range(min(order.workers, len(places)))]
+    num_done = 0
 
-    def serve(worker: _Worker) -> None:
-        nonlocal done
-        device = worker.read()["device"]
-        while True:
-            try:
-                index = waiting.get_nowait()
-            except queue.Empty:
-                return
-            answer = worker.ask(index)
-            with lock:
-                report.device, done = device, done + 1
-                for step, seconds in answer["seconds"].items():
-                    report.seconds[step] += seconds
-                progress(done, len(places))
+    def done(ready: Answer, answer: Answer) -> None:
+        nonlocal num_done
+        report.device, num_done = ready["device"], num_done + 1
+        for step, seconds in answer["seconds"].items():
+            report.seconds[step] += seconds
+        progress(num_done, len(places))
 
-    try:
-        with ThreadPoolExecutor(len(workers)) as pool:
-            running = [pool.submit(serve, worker) for worker in workers]
-            try:
-                for each in running:
-                    each.result()
-            except BaseException:
-                # The other threads wait for their workers, which must end first.
-                for worker in workers:
-                    worker.kill()
-                raise
-    finally:
-        for worker in workers:
-            worker.close()
-
-
-class _Worker:
-    """A process that makes one place at a time."""
-
-    def __init__(self, order: Order) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "trainer.data.rooms"],
-            cwd=SOURCES,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        job = {
-            "recipe": recipe_to_json(order.recipe),
-            "furniture": str(order.furniture.absolute()),
-            "out": str(order.out.absolute()),
-        }
-        self._send(json.dumps(job))
-
-    def ask(self, index: int) -> dict[str, Any]:
-        """Have a place made."""
-        self._send(str(index))
-        return self.read()
-
-    def read(self) -> dict[str, Any]:
-        """The worker's next answer."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise PreconditionFailed(f"a worker ended early, exit code {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise PreconditionFailed(answer["error"])
-        return answer
-
-    def _send(self, line: str) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise PreconditionFailed(f"a worker ended early, exit code {self._process.wait()}") from None
-
-    def kill(self) -> None:
-        """End the process now."""
-        self._process.kill()
-
-    def close(self) -> None:
-        """Let the process end, and wait for it, so that its time is counted."""
-        # Closing fails where the process is gone and a line to it was still held back.
-        try:
-            self._process.communicate()
-        except (BrokenPipeError, ValueError):
-            self._process.wait()
+    job = {
+        "recipe": recipe_to_json(order.recipe),
+        "furniture": str(order.furniture.absolute()),
+        "out": str(order.out.absolute()),
+    }
+    items = [str(index) for index in places]
+    work_through(items, module="trainer.data.rooms", job=job, num_workers=order.workers, done=done)
 
 
 def _finish(order: Order, library: Library) -> None:

@@ -1,0 +1,1 @@
+"""Prepared scenes as PyTorch data sets: named keys, presence masks, augmentation, mixing."""

@@ -1,0 +1,1 @@
+"""From scans of any data set to prepared scenes."""

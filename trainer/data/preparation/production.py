@@ -1,0 +1,220 @@
+"""Preparing a data set on all cores: resumable, and with the scans that could not be prepared named."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainer.data.catalogue import add_reader, built_in
+from trainer.data.preparation.scenes import prepare_scan
+from trainer.data.preparation.settings import Settings
+from trainer.data.scans import Dataset, ScanEntry
+from trainer.data.workers import Answer, work_through
+from xscene.errors import InvalidInput, Overloaded, PreparedInvalid
+from xscene.files import file_digest, replace_file, sweep
+from xscene.prepared.dataset import (
+    ATTRIBUTION_FILE,
+    DATASET_FILE,
+    SCENES,
+    DatasetRecord,
+    SceneEntry,
+    merged_color_sums,
+    open_dataset,
+    write_dataset,
+)
+from xscene.prepared.features import BackboneRecord
+from xscene.prepared.records import Split, require_name
+from xscene.prepared.scene import open_scene
+
+LOCK_FILE = ".lock"
+LOCK_POLL_S = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What to prepare, how, and where to."""
+
+    name: str
+    root: Path
+    out: Path
+    reader: Path | None = None
+    """A Python file of the user's own with a function `register`."""
+    settings: Settings = field(default_factory=Settings)
+    workers: int = 1
+    limit: int | None = None
+    """Most scans, the first by id; None for all."""
+    lock_timeout_s: float = 30.0
+    """How long to wait for another run that writes to the same place."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("workers", self.workers), ("limit", 1 if self.limit is None else self.limit)):
+            if value < 1:
+                raise InvalidInput.at(name, f"{value}, needs at least 1")
+
+    def dataset(self) -> Dataset:
+        """The data set, opened by its reader."""
+        registry = built_in()
+        if self.reader is not None:
+            add_reader(registry, self.reader)
+        return registry.open(self.name, self.root)
+
+    def to_json(self) -> Answer:
+        """What a worker needs to know."""
+        return {
+            "name": self.name,
+            "root": str(self.root.absolute()),
+            "out": str(self.out.absolute()),
+            "reader": None if self.reader is None else str(self.reader.absolute()),
+            "settings": self.settings.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, job: Answer) -> Order:
+        """The order of a worker."""
+        return cls(
+            name=job["name"],
+            root=Path(job["root"]),
+            out=Path(job["out"]),
+            reader=None if job["reader"] is None else Path(job["reader"]),
+            settings=Settings.from_json(job["settings"]),
+        )
+
+
+@dataclass
+class Report:
+    """What came of a run."""
+
+    num_made: int = 0
+    num_kept: int = 0
+    faults: dict[str, str] = field(default_factory=dict)
+    """Scans that could not be prepared, each with the reason."""
+
+
+def prepare(order: Order, progress: Callable[[int, int], None] = lambda done, total: None) -> Report:
+    """Prepare what is not there yet, then write the list of scenes; scans that fail are left out of it."""
+    dataset = order.dataset()
+    entries = dataset.entries()[: order.limit]
+    for entry in entries:
+        require_name(entry.scan_id, "scan_id")
+    report = Report()
+    with _locked(order) as lock:
+        before = _claim(order)
+        total = len(entries)
+
+        def done(_: Answer, answer: Answer) -> None:
+            if "fault" in answer:
+                report.faults[answer["scan_id"]] = answer["fault"]
+            elif answer["made"]:
+                report.num_made += 1
+            else:
+                report.num_kept += 1
+            progress(report.num_made + report.num_kept + len(report.faults), total)
+
+        work_through(
+            [entry.scan_id for entry in entries],
+            module="trainer.data.preparation",
+            job=order.to_json(),
+            num_workers=order.workers,
+            done=done,
+            held_open=(lock,),
+        )
+        report.faults = dict(sorted(report.faults.items()))
+        _finish(order, before, entries, report)
+    return report
+
+
+@contextlib.contextmanager
+def _locked(order: Order) -> Iterator[int]:
+    """Hold the place alone; workers of a run that was killed hold it until they have ended."""
+    order.out.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + order.lock_timeout_s
+    with (order.out / LOCK_FILE).open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Overloaded(f"another run has been writing to {order.out} for long") from None
+                time.sleep(LOCK_POLL_S)
+        yield file.fileno()
+
+
+def _claim(order: Order) -> DatasetRecord:
+    """Refuse a place that holds other data or other settings, and clear what a killed run left aside."""
+    wanted = order.settings.to_json()
+    if not (order.out / DATASET_FILE).exists():
+        if strangers := sorted(p.name for p in order.out.iterdir() if not p.name.startswith(".")):
+            raise InvalidInput.at("out", f"{order.out} holds other files: {', '.join(strangers[:4])}")
+        fresh = DatasetRecord(name=order.name, complete=False, settings=wanted)
+        return write_dataset(order.out, fresh).record
+    there = open_dataset(order.out, allow_incomplete=True).record
+    if there.name != order.name:
+        raise InvalidInput.at("out", f"{order.out} holds data set {there.name}, not {order.name}")
+    for name in sorted(set(wanted) | set(there.settings)):
+        if there.settings.get(name) != wanted.get(name):
+            raise InvalidInput.at(
+                name, f"{order.out} was prepared with {there.settings.get(name)}, not {wanted.get(name)}"
+            )
+    for directory in (order.out, order.out / SCENES):
+        sweep(directory)
+    return there
+
+
+def prepare_entry(order: Order, dataset: Dataset, entry: ScanEntry) -> bool:
+    """Prepare one scan, unless its scene is there, whole and of the same settings; says whether it did."""
+    scenes = order.out / SCENES
+    with contextlib.suppress(PreparedInvalid):
+        record = open_scene(scenes / entry.scan_id).record
+        there = (record.settings_digest, record.dataset, record.place_id, record.split, record.is_reference)
+        wanted = (order.settings.digest(), order.name, entry.place_id, Split(entry.split), entry.is_reference)
+        if there == wanted:
+            return False
+    prepare_scan(dataset.open(entry), order.name, scenes, order.settings)
+    return True
+
+
+def _finish(order: Order, before: DatasetRecord, entries: tuple[ScanEntry, ...], report: Report) -> None:
+    """Write the list of scenes, which comes last and holds no times."""
+    for scan_id in report.faults:
+        # A scene that was whole once and is not any more must not outlive its own fault.
+        shutil.rmtree(order.out / SCENES / scan_id, ignore_errors=True)
+    made = [entry.scan_id for entry in entries if entry.scan_id not in report.faults]
+    scenes = {name: open_scene(order.out / SCENES / name, verify=False) for name in made}
+    listed = {name: SceneEntry.of(scene) for name, scene in scenes.items()}
+    record = DatasetRecord(
+        name=order.name,
+        complete=True,
+        settings=order.settings.to_json(),
+        color_sums=merged_color_sums([scene.record for scene in scenes.values()]),
+        attribution_sha256=copy_attribution(order.root, order.out),
+        scenes=listed,
+        skipped=tuple(report.faults),
+        backbones=_still_true(before, listed),
+    )
+    write_dataset(order.out, record)
+
+
+def _still_true(before: DatasetRecord, listed: dict[str, SceneEntry]) -> dict[str, BackboneRecord]:
+    """Stored features of scenes that are as they were."""
+    same = {name for name, entry in listed.items() if before.scenes.get(name) == entry}
+    kept = {
+        name: dataclasses.replace(backbone, scenes={s: d for s, d in backbone.scenes.items() if s in same})
+        for name, backbone in before.backbones.items()
+    }
+    return {name: backbone for name, backbone in kept.items() if backbone.scenes}
+
+
+def copy_attribution(source: Path, out: Path) -> str | None:
+    """Pass authors and licences on, where a data set names them; returns the file's digest."""
+    path = source / ATTRIBUTION_FILE
+    if not path.is_file():
+        return None
+    replace_file(out / ATTRIBUTION_FILE, path.read_bytes())
+    return file_digest(out / ATTRIBUTION_FILE)

@@ -1,0 +1,1 @@
+"""The prepared-scene format: scans of any data set, selected, thinned and cut for training; no pickles."""
