@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from encoders_1d.model import Limits, TextFactory
-from xscene.nn.devices import AUTO, torch_device
+from xscene.nn.devices import AUTO, FLOAT32, Compute, torch_device
 from xscene.services import SERVICES
 from xscene.serving import server
 from xscene.serving.encoder import EncoderService, EncoderSettings
@@ -25,6 +25,7 @@ class Settings(EncoderSettings):
     port: int = setting(SERVICES[NAME].port, "Port to listen on; 0 takes a free one.", low=0, high=65535)
     backbones_dir: Path = setting(Path("var/backbones"), "Directory that holds the frozen networks.")
     device: str = setting(AUTO, "cpu, cuda or cuda:1; auto takes cuda where there is one.")
+    precision: str = setting(FLOAT32, "Of the frozen network's products: float32, bfloat16, float16 (GPU).")
     max_items: int = setting(256, "Texts of one request.", low=1)
     max_text_bytes: int = setting(16 << 10, "Bytes of one text.", low=1)
     max_batch_tokens: int = setting(2048, "Tokens that are computed together.", low=1)
@@ -42,7 +43,8 @@ def make(given: Settings) -> EncoderService:
         max_batch_tokens=given.max_batch_tokens,
         pass_tokens=given.pass_tokens,
     )
-    return EncoderService(NAME, given, TextFactory(given.backbones_dir, limits, torch_device(given.device)))
+    compute = Compute(torch_device(given.device), given.precision)
+    return EncoderService(NAME, given, TextFactory(given.backbones_dir, limits, compute))
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -23,6 +23,7 @@ from xscene.errors import InvalidInput, ModelMismatch, NotFound
 from xscene.nn.backbones import Backbone, Constant, Registry
 from xscene.nn.bundle import Bundle, open_bundle
 from xscene.nn.bundle_writer import SectionContent
+from xscene.nn.devices import Compute, on_device
 from xscene.nn.heads import ProjectionHead
 from xscene.nn.manifest import BackboneRef, Json, Section
 from xscene.serving.models import ANY, Factory, Item, Job, Model, Tensors, TensorSpec
@@ -120,17 +121,17 @@ class TextModel(Model):
     inputs = INPUTS
 
     def __init__(
-        self, bundle: Bundle, backbone: TextBackbone, heads: TextHeads, limits: Limits, device: torch.device
+        self, bundle: Bundle, backbone: TextBackbone, heads: TextHeads, limits: Limits, compute: Compute
     ) -> None:
         self.version = bundle.model_version
         self.bundle = bundle.directory.name
         self.model_id = bundle.model_id
         self.trained = bundle.manifest.trained
         self.backbone = backbone
-        self.heads = heads.to(device)
+        self.heads = heads.to(compute.device)
         self.max_batch_cost = limits.max_batch_tokens
         self._limits = limits
-        self._device = device
+        self._compute = compute
         width = bundle.manifest.width
         self.outputs = (
             TensorSpec(name=FEATURES, datatype="FP32", shape=(ANY, backbone.width)),
@@ -138,7 +139,7 @@ class TextModel(Model):
             TensorSpec(name=SCENE, datatype="FP32", shape=(ANY, width)),
             TensorSpec(name=OBJECT, datatype="FP32", shape=(ANY, width)),
         )
-        self.parameters = _parameters(bundle, backbone, limits, device)
+        self.parameters = _parameters(bundle, backbone, limits, compute)
 
     def prepare(self, inputs: Tensors, outputs: frozenset[str]) -> Job:
         """Check, group and tokenise the texts that the wanted outputs need."""
@@ -160,10 +161,13 @@ class TextModel(Model):
     def forward(self, items: Sequence[Item]) -> Sequence[Mapping[str, NDArray[np.float32]]]:
         """The wanted outputs of each text, one row each."""
         texts = [item for item in items if isinstance(item, TextItem)]
-        feature_NF = torch.empty(len(texts), self.backbone.width, device=self._device)
+        device = self._compute.device
+        feature_NF = torch.empty(len(texts), self.backbone.width, device=device)
         for rows in prepare.passes((item.cost for item in texts), self._limits.pass_tokens):
-            ids_BT, mask_BT = pad([texts[row].ids for row in rows], self._device)
-            feature_NF[rows] = self.backbone(ids_BT, mask_BT)
+            ids_BT, mask_BT = pad([texts[row].ids for row in rows], device)
+            with self._compute.autocast():
+                feature_BF = self.backbone(ids_BT, mask_BT)
+            feature_NF[rows] = feature_BF.float()
         results: list[dict[str, NDArray[np.float32]]] = [{} for _ in texts]
         for name, network in ((FEATURES, None), (SCENE, self.heads.scene), (OBJECT, self.heads.object)):
             rows = [row for row, item in enumerate(texts) if name in item.outputs]
@@ -202,10 +206,10 @@ def pad(ids: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Ten
     """Token ids [B, T], and which of them are no padding; None where all are."""
     lengths = [len(each) for each in ids]
     longest = max(lengths)
-    ids_BT = torch.tensor([[*each, *[PAD_ID] * (longest - len(each))] for each in ids], device=device)
+    ids_BT = on_device(torch.tensor([[*each, *[PAD_ID] * (longest - len(each))] for each in ids]), device)
     if min(lengths) == longest:
         return ids_BT, None
-    length_B1 = torch.tensor(lengths, device=device)[:, None]
+    length_B1 = on_device(torch.tensor(lengths), device)[:, None]
     return ids_BT, (torch.arange(longest, device=device) < length_B1).long()
 
 
@@ -215,11 +219,11 @@ class TextFactory(Factory):
     names = (NAME,)
 
     def __init__(
-        self, backbones_dir: Path, limits: Limits, device: torch.device, registry: Registry | None = None
+        self, backbones_dir: Path, limits: Limits, compute: Compute, registry: Registry | None = None
     ) -> None:
         self._backbones_dir = backbones_dir
         self._limits = limits
-        self._device = device
+        self._compute = compute
         self._registry = registry or backbones.registry()
         self._shared: WeakValueDictionary[tuple[str, ...], TextBackbone] = WeakValueDictionary()
         self._lock = threading.Lock()
@@ -236,7 +240,7 @@ class TextFactory(Factory):
         if heads.config["feature_width"] != backbone.width:
             found = f"config feature_width is {heads.config['feature_width']}"
             raise bundle.invalid(SECTION, f"{found}, the backbone has {backbone.width}")
-        return TextModel(bundle, backbone, heads, self._limits, self._device)
+        return TextModel(bundle, backbone, heads, self._limits, self._compute)
 
     def _backbone(self, bundle: Bundle) -> TextBackbone:
         """The backbone that a bundle names, if its files are those that the bundle was made with."""
@@ -253,7 +257,7 @@ class TextFactory(Factory):
             if shared is None:
                 loaded = entry.loader(directory)
                 assert isinstance(loaded, TextBackbone)
-                shared = self._shared[key] = loaded.to(self._device)
+                shared = self._shared[key] = loaded.to(self._compute.device)
             return shared
 
 
@@ -276,16 +280,15 @@ def _check_made_with(bundle: Bundle, section: Section, entry: Backbone, digests:
         raise bundle.invalid(SECTION, f"{found}, backbone {entry.name} has {needed}")
 
 
-def _parameters(
-    bundle: Bundle, backbone: TextBackbone, limits: Limits, device: torch.device
-) -> dict[str, str]:
+def _parameters(bundle: Bundle, backbone: TextBackbone, limits: Limits, compute: Compute) -> dict[str, str]:
     """What the metadata shows."""
     reference = bundle.section(SECTION).backbone
     assert reference is not None
     return {
         "backbone": reference.name,
         "backbone_digest": reference.digest,
-        "device": str(device),
+        "device": str(compute.device),
+        "precision": compute.precision,
         "max_items": str(limits.max_items),
         "max_text_bytes": str(limits.max_text_bytes),
         "max_tokens": str(backbone.recipe.max_tokens),

@@ -14,6 +14,7 @@ from encoders_3d.sections import parsed, to_json
 from xscene.errors import InvalidInput
 from xscene.nn.bundle import Bundle
 from xscene.nn.bundle_writer import SectionContent
+from xscene.nn.devices import on_device
 from xscene.nn.heads import ProjectionHead
 
 SECTION = "objects"
@@ -53,7 +54,7 @@ class ObjectEncoder(nn.Module):
 
     def forward(self, xyz_NK3: Tensor) -> Tensor:
         """Features [N, F]; the heads make embeddings of them."""
-        features_NF: Tensor = self.network(xyz_NK3.to(self.device))
+        features_NF: Tensor = self.network(on_device(xyz_NK3, self.device))
         return features_NF
 
     def section(self) -> SectionContent:

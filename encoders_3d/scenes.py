@@ -19,6 +19,7 @@ from encoders_3d.sparse.tensor import SparseTensor
 from xscene.errors import InvalidInput
 from xscene.nn.bundle import Bundle
 from xscene.nn.bundle_writer import SectionContent
+from xscene.nn.devices import on_device
 from xscene.nn.heads import ProjectionHead
 
 SECTION = "points"
@@ -81,7 +82,9 @@ class SceneEncoder(nn.Module):
         coordinates_V4 = np.column_stack([numbers, np.concatenate([cloud.coordinates for cloud in clouds])])
         channels_VC = torch.cat([self.channels(cloud) for cloud in clouds])
         x = SparseTensor.of(
-            channels_VC.to(self.device), torch.from_numpy(coordinates_V4).to(self.device), engine
+            on_device(channels_VC, self.device),
+            on_device(torch.from_numpy(coordinates_V4), self.device),
+            engine,
         )
         features_NF: Tensor = self.network(x)
         return features_NF

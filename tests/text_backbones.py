@@ -16,6 +16,7 @@ from encoders_1d.backbones import Recipe, TextBackbone, reference, registry, tex
 from encoders_1d.model import Limits, TextFactory, TextHeads, TextModel
 from xscene.nn.backbones import Backbone, Registry
 from xscene.nn.bundle_writer import BundleContent, write_bundle
+from xscene.nn.devices import Compute
 
 BACKBONES_DIR = Path(__file__).resolve().parents[1] / "var" / "backbones"
 WORDS = [
@@ -57,7 +58,7 @@ TINY = Recipe(
     ),
 )
 LIMITS = Limits(max_items=64, max_text_bytes=4096, max_batch_tokens=2048, pass_tokens=24)
-CPU = torch.device("cpu")
+CPU = Compute(torch.device("cpu"))
 
 
 @cache

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from deploy.bench.workloads import TEXT_MODEL, TEXT_OUTPUT
 from encoders_1d.model import Limits, TextFactory
+from xscene.nn.devices import Compute
 from xscene.serving.models import Job, Model
 
 WANTED = frozenset({TEXT_OUTPUT})
@@ -23,7 +24,7 @@ def load(setup: str) -> Model:
     """The model as the text service loads it: a JSON object of bundle, backbones and limits."""
     given = json.loads(setup)
     torch.set_num_threads(NUM_THREADS)
-    factory = TextFactory(Path(given["backbones"]), Limits(**given["limits"]), torch.device("cpu"))
+    factory = TextFactory(Path(given["backbones"]), Limits(**given["limits"]), Compute(torch.device("cpu")))
     model = factory.load(TEXT_MODEL, Path(given["bundle"]))
     model.warm_up()
     return model

@@ -31,6 +31,7 @@ from tests.text_backbones import (
 from xscene.errors import BundleInvalid, InvalidInput, ModelMismatch, NotFound, PreconditionFailed
 from xscene.nn.bundle import open_bundle
 from xscene.nn.bundle_writer import BundleContent, SectionContent, write_bundle
+from xscene.nn.devices import Compute
 
 ALL = ("features", "truncated", "scene_embedding", "object_embedding")
 TEXTS = ["a lamp", "the red chair under the small window", "door", "a round table", "the bed"]
@@ -167,6 +168,20 @@ def test_minilm_gives_the_same_alone_and_in_any_batch(minilm_model):
         for name, values in run(minilm_model, [text], *ALL).items():
             np.testing.assert_allclose(values[0], together[name][row], atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(together["features"], axis=1), 1, atol=1e-5)
+
+
+def test_a_lower_precision_is_told_and_gives_nearly_the_same(tmp_path, minilm_model):
+    bundle = write_text_bundle(tmp_path / "one", registry().get(MINILM), None)
+    low = TextFactory(BACKBONES_DIR, LIMITS, Compute(CPU.device, "bfloat16")).load("text", bundle)
+    assert (minilm_model.parameters["precision"], low.parameters["precision"]) == ("float32", "bfloat16")
+    wanted, found = run(minilm_model, TEXTS, "features"), run(low, TEXTS, "features")
+    cosines = (unit(wanted["features"]) * unit(found["features"])).sum(axis=1)
+    assert found["features"].dtype == np.float32
+    assert 0.999 < cosines.min() < 1 - 1e-6
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def test_warming_up_computes_the_longest_text_and_both_heads(model):
