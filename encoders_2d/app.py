@@ -32,6 +32,9 @@ class Settings(EncoderSettings):
     max_request_pixels: int = setting(256 << 20, "Pixels of all pictures of one request.", low=1)
     min_image_side: int = setting(8, "Pixels that each side of a picture or crop needs.", low=1)
     max_jpeg_scans: int = setting(64, "Scans of a progressive JPEG.", low=1)
+    max_image_parts: int = setting(
+        1024, "Segments in front of a JPEG's pixels, or chunks of a PNG besides its pixels.", low=16
+    )
     max_batch_images: int = setting(4, "Pictures that are computed together; dozens on a GPU.", low=1)
 
 
@@ -52,6 +55,7 @@ def limits(given: Settings) -> Limits:
         max_request_pixels=given.max_request_pixels,
         min_image_side=given.min_image_side,
         max_jpeg_scans=given.max_jpeg_scans,
+        max_image_parts=given.max_image_parts,
         max_answer_bytes=given.max_message_bytes,
         max_batch_images=given.max_batch_images,
     )

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from encoders_2d import decoding
-from encoders_2d.decoding import read_header
+from xscene import pictures
 from xscene.errors import InvalidInput, LimitExceeded
+from xscene.pictures import read_header
 
 IMAGE, PIXELS, BOXES, GROUP_ENDS = "image", "pixels", "boxes", "group_ends"
 Box: TypeAlias = tuple[int, int, int, int]
@@ -26,7 +26,7 @@ Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits(decoding.Limits):
+class Limits(pictures.Limits):
     """Sizes past which a request is refused."""
 
     max_items: int

@@ -36,6 +36,7 @@ LIMITS = Limits(
     max_request_pixels=4 << 20,
     min_image_side=4,
     max_jpeg_scans=16,
+    max_image_parts=64,
     max_answer_bytes=1 << 20,
     max_batch_images=4,
 )

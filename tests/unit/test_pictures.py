@@ -10,12 +10,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from encoders_2d.decoding import Limits, read_header
 from tests.image_backbones import encoded, picture
 from tests.memory import growth_below
 from xscene.errors import InvalidInput, LimitExceeded
+from xscene.pictures import Limits, read_header
 
-LIMITS = Limits(max_image_bytes=200_000, max_image_pixels=250_000, min_image_side=4, max_jpeg_scans=12)
+LIMITS = Limits(
+    max_image_bytes=200_000, max_image_pixels=250_000, min_image_side=4, max_jpeg_scans=12, max_image_parts=40
+)
 PICTURE = picture()
 
 
@@ -232,6 +234,40 @@ def test_text_that_inflates_is_refused():
     assert refused(png_of(32, 32, text, chunk(b"IDAT", zlib.compress(bytes(97 * 32))))).startswith(
         "image[3]: damaged PNG"
     )
+
+
+PIXELS = chunk(b"IDAT", zlib.compress(bytes(97 * 32)))
+JPEG_FILE = encoded(PICTURE, "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (png_of(32, 32, *[chunk(b"tEXt", b"a\0b")] * 40, PIXELS), "PNG"),
+        (png_of(32, 32, PIXELS, *[chunk(b"tEXt", b"a\0b")] * 40), "PNG"),
+        (JPEG_FILE[:2] + b"\xff\xfe\0\2" * 41 + JPEG_FILE[2:], "JPEG"),
+        (JPEG_FILE[:2] + b"\xff\xfe\0\0" * 41 + JPEG_FILE[2:], "JPEG"),
+        (JPEG_FILE[:2] + b"\xff\xf0" * 41 + JPEG_FILE[2:], "JPEG"),
+        (JPEG_FILE[:2] + b"\xff" * 41 + JPEG_FILE[2:], "JPEG"),
+        (JPEG_FILE[:20] + b"\0" * 41 + JPEG_FILE[20:], "JPEG"),
+    ],
+)
+def test_a_file_of_countless_small_parts_is_refused(data, kind):
+    assert refused(data) == f"image[3]: 41 parts of a {kind} besides its pixels, or more, the limit is 40"
+
+
+def test_pixels_may_come_in_any_number_of_chunks():
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in PICTURE[:32, :32]))
+    each = [chunk(b"IDAT", rows[start : start + 8]) for start in range(0, len(rows), 8)]
+    assert len(each) > 40
+    np.testing.assert_array_equal(decode(png_of(32, 32, *each)), PICTURE[:32, :32])
+
+
+def test_a_second_colour_profile_is_not_inflated():
+    profile = chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(900_000), 9))
+    assert decode(png_of(32, 32, profile, PIXELS)).shape == (32, 32, 3)
+    found = refused(png_of(32, 32, profile, PIXELS, profile))
+    assert found == "image[3]: damaged PNG: more than one colour profile"
 
 
 def shown(data: bytes) -> tuple[str, np.ndarray | None]:
