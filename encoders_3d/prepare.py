@@ -155,12 +155,15 @@ def object_points(xyz_K3: NDArray[Any], num_points: int) -> Floats:
     if len(wide) > MAX_CANDIDATES:
         rows = np.random.default_rng(SEED).choice(len(wide), MAX_CANDIDATES, replace=False)
         wide = wide[np.sort(rows)]
-    wide = wide - wide.mean(axis=0)
-    start = torch.tensor([int(np.square(wide).sum(axis=1).argmax())])
-    given = torch.from_numpy(wide)[None]
-    chosen: NDArray[np.float64] = rows_at(given, farthest_points(given, num_points, start))[0].numpy()
-    chosen = chosen - chosen.mean(axis=0)
-    radius_m = float(np.sqrt(np.square(chosen).sum(axis=1).max()))
+    with np.errstate(over="ignore", invalid="ignore"):
+        wide = wide - wide.mean(axis=0)
+        start = torch.tensor([int(np.square(wide).sum(axis=1).argmax())])
+        given = torch.from_numpy(wide)[None]
+        chosen: NDArray[np.float64] = rows_at(given, farthest_points(given, num_points, start))[0].numpy()
+        chosen = chosen - chosen.mean(axis=0)
+        radius_m = float(np.sqrt(np.square(chosen).sum(axis=1).max()))
+    if not np.isfinite(radius_m):
+        raise InvalidInput.at(POINTS, "are too far apart for their distance to be a number")
     if radius_m < MIN_RADIUS_M:
         raise InvalidInput.at(POINTS, f"all points lie within {MIN_RADIUS_M:g} m of each other")
     return (chosen / radius_m).astype(np.float32)
