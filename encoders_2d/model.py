@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -35,6 +36,8 @@ INPUTS = (
 )
 GROUPS = TensorSpec(name=GROUP_ENDS, datatype="INT32", shape=(ANY,), optional=True)
 FLOAT_BYTES = 4
+# Names and shapes around the numbers of an output; half of it was seen at the most.
+ENVELOPE_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,7 @@ class VisionModel(Model):
         ends = list(range(1, num + 1))
         if GROUP_ENDS in inputs:
             ends = prepare.decode_group_ends(inputs[GROUP_ENDS], num)
-        if PATCHES in outputs:
-            self._check_patches(num)
+        self._check_answer(num, len(ends), outputs)
         found = prepare.decode_squares(inputs, self._limits, self._resizing)
         items = [ImageItem(square, outputs) for square in found.squares]
         return Job(items=items, plan=Plan(outputs, found.places, ends))
@@ -157,14 +159,16 @@ class VisionModel(Model):
             return embedding_BD
         return features[name][rows]
 
-    def _check_patches(self, num: int) -> None:
+    def _check_answer(self, num: int, num_groups: int, outputs: frozenset[str]) -> None:
         """Refuse a request whose answer could not be sent."""
-        recipe = self.backbone.recipe
-        num_bytes = num * recipe.num_patches * recipe.width * FLOAT_BYTES
+        shapes = [(spec.name, spec.shape[1:]) for spec in self.outputs if spec.name in outputs]
+        num_bytes = sum(
+            (num_groups if name == SCENE else num) * prod(shape) * FLOAT_BYTES + ENVELOPE_BYTES
+            for name, shape in shapes
+        )
         if num_bytes > self._limits.max_answer_bytes:
-            raise LimitExceeded.of(
-                PATCHES, value=num_bytes, limit=self._limits.max_answer_bytes, unit=f"bytes of {num} pictures"
-            )
+            unit = f"bytes of the answer for {num} pictures"
+            raise LimitExceeded.of("outputs", value=num_bytes, limit=self._limits.max_answer_bytes, unit=unit)
 
 
 def _outputs(backbone: ImageBackbone, heads: FloorplanHeads, width: int) -> tuple[TensorSpec, ...]:

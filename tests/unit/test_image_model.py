@@ -198,10 +198,14 @@ def test_a_picture_that_stands_twice_is_computed_once(model):
     assert np.abs(found[0] - found[1]).max() > 0.01
 
 
-def test_patches_that_no_answer_can_hold_are_refused_before_anything_is_decoded(tmp_path):
-    model = tiny_model(tmp_path, limits=replace(LIMITS, max_answer_bytes=1024))
-    with pytest.raises(LimitExceeded, match=r"^patches: 1536 bytes of 3 pictures, the limit is 1024$"):
-        model.prepare(request([b"", b"", b""]), frozenset(["patches"]))
+def test_an_answer_that_cannot_be_sent_is_refused_before_anything_is_decoded(tmp_path):
+    model = tiny_model(tmp_path, limits=replace(LIMITS, max_answer_bytes=1500))
+    nothing = request([b"", b"", b""])
+    message = r"^outputs: 1792 bytes of the answer for 3 pictures, the limit is 1500$"
+    with pytest.raises(LimitExceeded, match=message):
+        model.prepare(nothing, frozenset(["patches"]))
+    with pytest.raises(LimitExceeded, match="1792 bytes of the answer for 2 pictures"):
+        model.prepare(request([b"", b""], group_ends=[2]), frozenset(["patches", "cls"]))
     assert run(model, request(FILES[:2]), "patches")["patches"].nbytes == 1024
 
 
