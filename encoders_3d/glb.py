@@ -17,6 +17,7 @@ from PIL import Image
 from encoders_3d.glb_header import FAN, IMAGE_FORMATS, STRIP, TRIANGLES, chunks, width_of
 from encoders_3d.surfaces import RGB, WHITE, Bytes, Matrix, Paint, Part
 from xscene.geometry.frames import UpAxis, apply, z_up_rotation
+from xscene.pictures import without_notes
 
 _DTYPES: Mapping[int, str] = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _SPECULAR = "KHR_materials_pbrSpecularGlossiness"
@@ -111,8 +112,8 @@ class _File:
         if number not in self._pictures:
             view = self._at("bufferViews", self._at("images", number)["bufferView"])
             start = view.get("byteOffset", 0)
-            content = io.BytesIO(self._binary[start : start + view["byteLength"]])
-            with Image.open(content, formats=IMAGE_FORMATS) as picture:
+            content = without_notes(self._binary[start : start + view["byteLength"]])
+            with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as picture:
                 self._pictures[number] = np.asarray(picture.convert("RGB"))
         return self._pictures[number]
 

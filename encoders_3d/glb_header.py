@@ -149,8 +149,12 @@ class _Checked:
     def _check_images(self) -> None:
         self._check_parts("pictures", len(self._lists["images"]))
         num_pixels = 0
-        for number, image in enumerate(self._lists["images"]):
-            view = self._lists["bufferViews"][_natural(image["bufferView"])]
+        views = [self._lists["bufferViews"][_natural(image["bufferView"])] for image in self._lists["images"]]
+        num_bytes = sum(view["byteLength"] for view in views)
+        if num_bytes > len(self._binary):
+            has = f"the binary chunk has {len(self._binary)}"
+            raise self._refuse(f"images have {num_bytes} bytes together, {has}")
+        for number, view in enumerate(views):
             start = view.get("byteOffset", 0)
             content = self._binary[start : start + view["byteLength"]]
             try:

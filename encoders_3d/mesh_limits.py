@@ -23,6 +23,7 @@ class MeshLimits:
     max_header_bytes: int
     """Of the JSON of GLB, or of the header of PLY."""
     textures: pictures.Limits
+    """Of each picture."""
 
 
 def check_counts(field: str, num_vertices: int, num_faces: int, limits: MeshLimits) -> None:

@@ -32,6 +32,7 @@ _START_OF_SCAN = b"\xff\xda"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNK = struct.Struct(">I4s")
 _PNG_CHECKSUM_BYTES = 4
+_PNG_NOTES = frozenset({b"iCCP", b"iTXt", b"zTXt", b"tEXt"})
 _MARK = 0xFF
 _NO_SEGMENT = ("", "", None)
 _WEBP_HEADER_BYTES = 30
@@ -115,6 +116,7 @@ def read_header(field: str, data: bytes, limits: Limits) -> Picture:
         # Its decoder takes memory for all pixels as soon as it is made.
         limits.check_size(field, *_webp_size(field, data))
     _check_parts(field, data, kind, limits)
+    data = without_notes(data)
     with _named(field, kind), _CLASSES[kind](io.BytesIO(data)) as file:
         size, exif = file.size, file.info.get("exif", b"")
         is_animated = bool(getattr(file, "is_animated", False))
@@ -142,14 +144,13 @@ def _check_parts(field: str, data: bytes, kind: str, limits: Limits) -> None:
     """Refuse a file of countless small parts, through which the library steps one by one."""
     if kind == WEBP:
         return
-    names = _jpeg_parts(data) if kind == JPEG else _png_parts(data)
-    parts = list(islice(names, limits.max_image_parts + 1))
-    if len(parts) > limits.max_image_parts:
+    names = _jpeg_parts(data) if kind == JPEG else (name for name, _, _ in _png_chunks(data))
+    num_parts = sum(
+        1 for _ in islice((name for name in names if name != b"IDAT"), limits.max_image_parts + 1)
+    )
+    if num_parts > limits.max_image_parts:
         unit = f"parts of a {kind} besides its pixels, or more"
-        raise LimitExceeded.of(field, value=len(parts), limit=limits.max_image_parts, unit=unit)
-    if parts.count(b"iCCP") > 1:
-        # Each may be a few bytes that inflate to a megabyte.
-        raise InvalidInput.at(field, f"damaged {PNG}: more than one colour profile")
+        raise LimitExceeded.of(field, value=num_parts, limit=limits.max_image_parts, unit=unit)
 
 
 def _jpeg_parts(data: bytes) -> Iterator[bytes]:
@@ -167,14 +168,22 @@ def _jpeg_parts(data: bytes) -> Iterator[bytes]:
                 position += max(int.from_bytes(data[position : position + 2]), 2)
 
 
-def _png_parts(data: bytes) -> Iterator[bytes]:
-    """The names of the chunks, but for those of pixels."""
-    position, name = len(_PNG_MAGIC), b""
-    while position + _PNG_CHUNK.size <= len(data) and name != b"IEND":
-        num_bytes, name = _PNG_CHUNK.unpack_from(data, position)
-        position += _PNG_CHUNK.size + num_bytes + _PNG_CHECKSUM_BYTES
-        if name != b"IDAT":
-            yield name
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and end of each chunk."""
+    start, name = len(_PNG_MAGIC), b""
+    while start + _PNG_CHUNK.size <= len(data) and name != b"IEND":
+        num_bytes, name = _PNG_CHUNK.unpack_from(data, start)
+        end = start + _PNG_CHUNK.size + num_bytes + _PNG_CHECKSUM_BYTES
+        yield name, start, end
+        start = end
+
+
+def without_notes(data: bytes) -> bytes:
+    """A file whose PNG has no text and no colour profile, of which a few bytes inflate to megabytes."""
+    chunks = list(_png_chunks(data)) if data.startswith(_PNG_MAGIC) else []
+    if not any(name in _PNG_NOTES for name, _, _ in chunks):
+        return data
+    return _PNG_MAGIC + b"".join(data[start:end] for name, start, end in chunks if name not in _PNG_NOTES)
 
 
 def _webp_size(field: str, data: bytes) -> tuple[int, int]:
