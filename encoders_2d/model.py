@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -22,10 +20,10 @@ from encoders_2d import backbones, prepare
 from encoders_2d.backbones import CLS, JPEG_MARGIN, PATCH_MEAN, PATCHES, Features, ImageBackbone
 from encoders_2d.heads import FLOORPLAN, IMAGE, FloorplanHeads, ImageHeads, heads_of
 from encoders_2d.prepare import BOXES, GROUP_ENDS, PIXELS, Resizing, Square
-from xscene.errors import InvalidInput, LimitExceeded, ModelMismatch, NotFound
-from xscene.nn.backbones import Backbone, Registry
+from xscene.errors import InvalidInput, LimitExceeded, NotFound
+from xscene.nn.backbone_files import WEIGHTS_FILE, Shared, check_made_with
+from xscene.nn.backbones import Registry
 from xscene.nn.bundle import Bundle, open_bundle
-from xscene.nn.manifest import canonical
 from xscene.serving.models import ANY, Factory, Item, Job, Model, Tensors, TensorSpec
 
 SCENE, OBJECT = "scene_embedding", "object_embedding"
@@ -103,7 +101,7 @@ class VisionModel(Model):
         num = prepare.num_rows(inputs, self._limits)
         ends = list(range(1, num + 1))
         if GROUP_ENDS in inputs:
-            ends = prepare.decode_group_ends(inputs[GROUP_ENDS], num)
+            ends = prepare.GROUPS.decode(inputs[GROUP_ENDS], num)
         self._check_answer(num, len(ends), outputs)
         found = prepare.decode_squares(inputs, self._limits, self._resizing)
         items = [ImageItem(square, outputs) for square in found.squares]
@@ -202,8 +200,7 @@ class VisionFactory(Factory):
         self._limits = limits
         self._device = device
         self._registry = registry or backbones.registry()
-        self._shared: WeakValueDictionary[tuple[str, str], ImageBackbone] = WeakValueDictionary()
-        self._lock = threading.Lock()
+        self._shared = Shared(ImageBackbone, device)
 
     def load(self, name: str, directory: Path) -> Model:
         """The model `name` of a bundle."""
@@ -227,27 +224,8 @@ class VisionFactory(Factory):
         entry = self._registry.get(made_with.name)
         directory = self._backbones_dir / entry.name
         digest = backbones.weights_digest(entry, directory)
-        if digest != made_with.digest:
-            raise ModelMismatch(
-                f"bundle {bundle.directory.name}: section {name}: made with {backbones.WEIGHTS_FILE} of "
-                f"backbone {entry.name} with SHA-256 {made_with.digest}, the one here has {digest}"
-            )
-        _check_preprocessing(bundle, name, entry)
-        with self._lock:
-            shared = self._shared.get((entry.name, digest))
-            if shared is None:
-                loaded = entry.loader(directory)
-                assert isinstance(loaded, ImageBackbone)
-                shared = self._shared[entry.name, digest] = loaded.to(self._device)
-            return shared
-
-
-def _check_preprocessing(bundle: Bundle, name: str, entry: Backbone) -> None:
-    """Refuse a backbone that is fed otherwise than the one the heads were trained on."""
-    found = dict(bundle.section(name).preprocessing)
-    if canonical(found) != canonical(dict(entry.preprocessing)):
-        needed = dict(entry.preprocessing)
-        raise bundle.invalid(name, f"preprocessing is {found}, backbone {entry.name} has {needed}")
+        check_made_with(bundle, name, entry, {WEIGHTS_FILE: (digest, made_with.digest)}, entry.preprocessing)
+        return self._shared.get(entry, directory, (digest,))
 
 
 def _parameters(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from encoders_2d.prepare import Resizing, decode_group_ends, decode_squares, num_rows
+from encoders_2d.prepare import GROUPS, Resizing, decode_squares, num_rows
 from tests.image_backbones import LIMITS, encoded, picture, request
 from xscene import pictures
 from xscene.errors import InvalidInput, LimitExceeded
@@ -188,16 +188,16 @@ def test_nothing_is_decoded_before_every_header_was_read(monkeypatch):
         ((0, 5), "group_ends[0]: 0, needs more than 0: a group holds at least one picture"),
         ((2, 2, 5), "group_ends[1]: 2, needs more than 2: a group holds at least one picture"),
         ((3, 2, 5), "group_ends[1]: 2, needs more than 3: a group holds at least one picture"),
-        ((2, 6), "group_ends[1]: 6, the last group must end at 5, the last picture"),
+        ((2, 6), "group_ends[1]: 6, there are 5 pictures"),
         ((2, 4), "group_ends[1]: 4, the last group must end at 5, the last picture"),
     ],
 )
 def test_group_ends_that_cannot_be_are_named(values, message):
     with pytest.raises(InvalidInput) as caught:
-        decode_group_ends(np.array(values, np.int32), 5)
+        GROUPS.decode(np.array(values, np.int32), 5)
     assert caught.value.message == message
 
 
 def test_group_ends_that_can_be_are_taken():
-    assert decode_group_ends(np.array([1, 4, 5], np.int32), 5) == [1, 4, 5]
+    assert GROUPS.decode(np.array([1, 4, 5], np.int32), 5) == [1, 4, 5]
     assert num_rows(request(FILES), LIMITS) == 3
