@@ -252,6 +252,30 @@ def test_a_section_that_does_not_fit_is_named(factory, folder, name, changes, er
         factory.load("image", bundle_with(folder, name, **changes))
 
 
+def test_a_floorplan_with_a_scene_head_of_its_own_is_refused(factory, folder):
+    tiny = open_bundle(folder / "bundles" / "one")
+    made = {}
+    for name in ("image", "floorplan"):
+        section, tensors = tiny.section(name), tiny.tensors(name)
+        if name == "floorplan":
+            tensors["scene.project.bias"] = tensors["scene.project.bias"] + 1e-3
+        made[name] = SectionContent(
+            schema=section.schema,
+            config=section.config,
+            tensors=tensors,
+            preprocessing=section.preprocessing,
+            backbone=section.backbone,
+        )
+    content = BundleContent(name="apart", preset="test", width=8, trained=False, sections=made)
+    directory = write_bundle(content, folder / "bundles" / "apart").directory
+    alone = replace(content, name="alone", sections={"floorplan": made["floorplan"]})
+    assert factory.load("floorplan", write_bundle(alone, folder / "bundles" / "alone").directory)
+    message = r"bundle apart: section floorplan: scene\.project\.bias must be those of section image"
+    for name in ("image", "floorplan"):
+        with pytest.raises(BundleInvalid, match=message):
+            factory.load(name, directory)
+
+
 @pytest.mark.parametrize(
     ("size", "value", "message"),
     [("width", 6, "width is 6, the bundle's is 8"), ("hidden_width", 3, "hidden_width: 3, at least 4")],
