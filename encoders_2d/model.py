@@ -27,6 +27,8 @@ from xscene.nn.bundle import Bundle, open_bundle
 from xscene.serving.models import ANY, Factory, Item, Job, Model, Tensors, TensorSpec
 
 SCENE, OBJECT = "scene_embedding", "object_embedding"
+# What the scene head takes of a picture; no output.
+VIEW = "view"
 INPUTS = (
     TensorSpec(name=prepare.IMAGE, datatype="BYTES", shape=(ANY,), optional=True),
     TensorSpec(name=PIXELS, datatype="UINT8", shape=(ANY, ANY, ANY, 3), optional=True),
@@ -58,8 +60,8 @@ class Plan:
     outputs: frozenset[str]
     places: Sequence[int]
     """The item of each row."""
-    ends: Sequence[int]
-    """Where each row of the scene embedding ends among the rows."""
+    ends: Sequence[int] | None
+    """Where each group ends among the rows; None where every row is a scene of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +101,14 @@ class VisionModel(Model):
     def prepare(self, inputs: Tensors, outputs: frozenset[str]) -> Job:
         """Check, decode and resize the pictures."""
         num = prepare.num_rows(inputs, self._limits)
-        ends = list(range(1, num + 1))
+        ends, computed = None, outputs
         if GROUP_ENDS in inputs:
             ends = prepare.GROUPS.decode(inputs[GROUP_ENDS], num)
-        self._check_answer(num, len(ends), outputs)
+            # The scene head takes the mean of a group, whose pictures may be in several batches.
+            computed = frozenset(VIEW if name == SCENE else name for name in outputs)
+        self._check_answer(num, num if ends is None else len(ends), outputs)
         found = prepare.decode_squares(inputs, self._limits, self._resizing)
-        items = [ImageItem(square, outputs) for square in found.squares]
+        items = [ImageItem(square, computed) for square in found.squares]
         return Job(items=items, plan=Plan(outputs, found.places, ends))
 
     @torch.inference_mode()
@@ -124,19 +128,21 @@ class VisionModel(Model):
         """Compute one picture and a whole batch, with every output."""
         side = self.backbone.recipe.side_px
         grey = np.full((side, side, 3), 128, np.uint8)
-        item = ImageItem(grey, frozenset(spec.name for spec in self.outputs))
+        outputs = frozenset(spec.name for spec in self.outputs)
+        item = ImageItem(grey, outputs | {VIEW})
         for num in (1, self.max_batch_cost):
             results = self.forward([item] * num)
-        self.finish(Job(items=[item], plan=Plan(item.outputs, [0], [1])), results[:1])
+        self.finish(Job(items=[item], plan=Plan(outputs, [0], [1])), results[:1])
 
     def finish(self, job: Job, results: Sequence[Any]) -> Tensors:
         """The outputs of one request."""
         plan: Plan = job.plan
-        outputs = {
-            name: np.stack([results[place][name] for place in plan.places]) for name in sorted(plan.outputs)
-        }
-        if SCENE in outputs:
-            outputs[SCENE] = self._scenes(outputs[SCENE], plan.ends)
+        outputs = {}
+        for name in sorted(plan.outputs):
+            ends = plan.ends if name == SCENE else None
+            computed = name if ends is None else VIEW
+            rows = np.stack([results[place][computed] for place in plan.places])
+            outputs[name] = rows if ends is None else self._scenes(rows, ends)
         return outputs
 
     @torch.inference_mode()
@@ -149,9 +155,10 @@ class VisionModel(Model):
 
     def _made(self, name: str, features: Features, rows: Sequence[int]) -> Tensor:
         """One output of these pictures of a batch, each alone."""
-        if name == SCENE:
-            # The scene head takes the mean of a group, whose pictures may be in several batches.
-            return self.heads.views(features[CLS][rows], features[PATCH_MEAN][rows])
+        if name in (VIEW, SCENE):
+            view_BF = self.heads.views(features[CLS][rows], features[PATCH_MEAN][rows])
+            scene_BD: Tensor = self.heads.scene(view_BF) if name == SCENE else view_BF
+            return scene_BD
         if name == OBJECT and isinstance(self.heads, ImageHeads):
             embedding_BD: Tensor = self.heads.object(features[CLS][rows])
             return embedding_BD
