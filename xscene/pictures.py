@@ -225,7 +225,10 @@ def _rgb(image: Image.Image) -> Image.Image:
     """8-bit RGB; what is transparent lies on white."""
     if image.mode.startswith("I"):
         # Pillow would clip 16 bits, not scale them.
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        deep, clear = np.asarray(image), image.info.get("transparency")
+        image = Image.fromarray((deep >> 8).astype(np.uint8))
+        if clear is not None:
+            image.putalpha(Image.fromarray(np.where(deep == clear, 0, 255).astype(np.uint8)))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layered = image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")

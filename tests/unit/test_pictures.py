@@ -68,6 +68,13 @@ def test_sixteen_bits_are_scaled_and_not_clipped():
     np.testing.assert_array_equal(decode(encoded(Image.fromarray(deep)))[..., 0], PICTURE[..., 0])
 
 
+def test_sixteen_bits_of_a_transparent_shade_lie_on_white():
+    deep = PICTURE[..., 0].astype(np.uint16) << 8 | 0x7F
+    found = decode(encoded(Image.fromarray(deep), transparency=int(deep[3, 5])))
+    assert 0 < (deep == deep[3, 5]).sum() < deep.size
+    np.testing.assert_array_equal(found[..., 0], np.where(deep == deep[3, 5], 255, PICTURE[..., 0]))
+
+
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_what_is_transparent_lies_on_white(kind):
     alpha = np.zeros(PICTURE.shape[:2], np.uint8)
