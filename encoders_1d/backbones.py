@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,18 +13,23 @@ from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from xscene.errors import BundleInvalid, InvalidInput, ModelMismatch, PreconditionFailed
-from xscene.files import file_digest
+from xscene.errors import BundleInvalid, InvalidInput
+from xscene.nn.backbone_files import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    check_config,
+    check_files,
+    digests,
+    loading,
+    picked,
+)
 from xscene.nn.backbones import Backbone, Constant, Registry
 from xscene.nn.manifest import BackboneRef, load_json
 
-WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
 TOKENIZER_FILE = "tokenizer.json"
 FILES = (WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE)
 FEATURES = "features"
@@ -177,9 +181,9 @@ def reference(entry: Backbone, directory: Path | None) -> tuple[BackboneRef, dic
     The digests are those of the files in `directory`, else the published ones.
     """
     if directory is not None:
-        digests = directory_digests(entry, directory)
-        preprocessing = {**entry.preprocessing, TOKENIZER_DIGEST: digests[TOKENIZER_FILE]}
-        return BackboneRef(name=entry.name, digest=digests[WEIGHTS_FILE]), preprocessing
+        found = directory_digests(entry, directory)
+        preprocessing = {**entry.preprocessing, TOKENIZER_DIGEST: found[TOKENIZER_FILE]}
+        return BackboneRef(name=entry.name, digest=found[WEIGHTS_FILE]), preprocessing
     if entry.digest is None:
         return None
     return BackboneRef(name=entry.name, digest=entry.digest), dict(entry.preprocessing)
@@ -187,29 +191,19 @@ def reference(entry: Backbone, directory: Path | None) -> tuple[BackboneRef, dic
 
 def directory_digests(entry: Backbone, directory: Path) -> dict[str, str]:
     """SHA-256 of weights and tokenizer; where there are published ones, they must be those."""
-    _check_files(entry.name, directory)
-    found = {file: file_digest(directory / file) for file in (WEIGHTS_FILE, TOKENIZER_FILE)}
-    wanted = {WEIGHTS_FILE: entry.digest, TOKENIZER_FILE: entry.preprocessing.get(TOKENIZER_DIGEST)}
-    for file, digest in wanted.items():
-        if digest is not None and found[file] != digest:
-            raise ModelMismatch(
-                f"backbone {entry.name}: {file} has SHA-256 {found[file]}, the published one has {digest}"
-            )
-    return found
+    check_files(entry.name, directory, FILES)
+    tokenizer = entry.preprocessing.get(TOKENIZER_DIGEST)
+    return digests(entry.name, directory, {WEIGHTS_FILE: entry.digest, TOKENIZER_FILE: tokenizer})
 
 
 def load_backbone(name: str, recipe: Recipe, directory: Path) -> TextBackbone:
     """The network in a directory of config.json, model.safetensors and tokenizer.json."""
-    _check_files(name, directory)
-    try:
-        _check_config(load_json((directory / CONFIG_FILE).read_bytes(), CONFIG_FILE), recipe)
+    check_files(name, directory, FILES)
+    with loading(name):
+        check_config(load_json((directory / CONFIG_FILE).read_bytes(), CONFIG_FILE), recipe.config)
         network = _network(recipe)
-        network.load_state_dict(_picked(load_file(directory / WEIGHTS_FILE), network, recipe.unused))
+        network.load_state_dict(picked(load_file(directory / WEIGHTS_FILE), network, recipe.unused))
         return TextBackbone(network, _tokenizer(directory / TOKENIZER_FILE, recipe), recipe)
-    except SafetensorError as error:
-        raise BundleInvalid(f"backbone {name}: {WEIGHTS_FILE} is no safetensors file: {error}") from error
-    except BundleInvalid as error:
-        raise BundleInvalid(f"backbone {name}: {error}") from error
 
 
 def write_blip(source: str, vocabulary: Path, recipe: Recipe, directory: Path) -> None:
@@ -224,8 +218,8 @@ def write_blip(source: str, vocabulary: Path, recipe: Recipe, directory: Path) -
         for name, tensor in state.items()
         if name.startswith(BLIP_PREFIX)
     }
-    picked = _picked(state, _network(recipe), recipe.unused)
-    save_file({name: tensor.contiguous() for name, tensor in picked.items()}, directory / WEIGHTS_FILE)
+    tensors = picked(state, _network(recipe), recipe.unused)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, directory / WEIGHTS_FILE)
     config = {**recipe.config, "model_type": "blip_text_model", "is_decoder": False}
     (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     tokenizer = _read_tokenizer(vocabulary)
@@ -233,15 +227,6 @@ def write_blip(source: str, vocabulary: Path, recipe: Recipe, directory: Path) -
     tokenizer.save(str(directory / TOKENIZER_FILE))
     # A vocabulary that does not fit is found now, not when a service starts.
     _tokenizer(directory / TOKENIZER_FILE, recipe)
-
-
-def _check_files(name: str, directory: Path) -> None:
-    """All files of a backbone are there."""
-    if missing := [file for file in FILES if not (directory / file).is_file()]:
-        raise PreconditionFailed(
-            f"backbone {name}: {', '.join(missing)} missing in directory {directory.name}; "
-            "python -m deploy backbones list says how to get it"
-        )
 
 
 def _checkpoint(path: Path) -> dict[str, Tensor]:
@@ -281,32 +266,6 @@ def _network(recipe: Recipe) -> nn.Module:
     if recipe.family == "bert":
         return BertModel(BertConfig(**config), add_pooling_layer=False)
     return BlipTextModel(BlipTextConfig(**config, is_decoder=False), add_pooling_layer=False)
-
-
-def _check_config(found: Any, recipe: Recipe) -> None:
-    """The directory's network is the recipe's."""
-    if not isinstance(found, dict):
-        raise BundleInvalid(f"{CONFIG_FILE}: is {type(found).__name__}, an object is needed")
-    for key, wanted in recipe.config.items():
-        if found.get(key) != wanted:
-            raise BundleInvalid(f"{CONFIG_FILE}: {key} is {found.get(key)}, needed: {wanted}")
-
-
-def _picked(found: Mapping[str, Tensor], network: nn.Module, unused: Sequence[str]) -> dict[str, Tensor]:
-    """The network's tensors, exactly; what else there is must be known not to be needed."""
-    wanted = network.state_dict()
-    if missing := sorted(set(wanted) - set(found)):
-        raise BundleInvalid(f"missing tensors: {', '.join(missing)}")
-    unknown = sorted(
-        name for name in set(found) - set(wanted) if not any(re.fullmatch(each, name) for each in unused)
-    )
-    if unknown:
-        raise BundleInvalid(f"unknown tensors: {', '.join(unknown)}")
-    for name, tensor in wanted.items():
-        has, needs = (f"{each.dtype} {list(each.shape)}" for each in (found[name], tensor))
-        if has != needs:
-            raise BundleInvalid(f"tensor {name} is {has}, needed: {needs}")
-    return {name: found[name] for name in wanted}
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:

@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -17,15 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from encoders_1d import backbones, prepare
-from encoders_1d.backbones import FEATURES, TOKENIZER_DIGEST, TextBackbone
+from encoders_1d.backbones import FEATURES, TOKENIZER_DIGEST, TOKENIZER_FILE, TextBackbone
 from encoders_1d.prepare import GROUP_ENDS, TEXT
-from xscene.errors import InvalidInput, ModelMismatch, NotFound
-from xscene.nn.backbones import Backbone, Constant, Registry
+from xscene.errors import InvalidInput, NotFound
+from xscene.nn.backbone_files import WEIGHTS_FILE, Shared, check_made_with
+from xscene.nn.backbones import Constant, Registry
 from xscene.nn.bundle import Bundle, open_bundle
 from xscene.nn.bundle_writer import SectionContent
 from xscene.nn.devices import Compute, on_device
 from xscene.nn.heads import ProjectionHead
-from xscene.nn.manifest import BackboneRef, Json, Section
+from xscene.nn.manifest import BackboneRef, Json
 from xscene.serving.models import ANY, Factory, Item, Job, Model, Tensors, TensorSpec
 
 NAME = "text"
@@ -197,7 +196,7 @@ class TextModel(Model):
         singles = prepare.decode_texts(inputs[TEXT], self._limits)
         if GROUP_ENDS not in inputs:
             return dict.fromkeys(sorted(outputs), singles)
-        ends = prepare.decode_group_ends(inputs[GROUP_ENDS], len(singles))
+        ends = prepare.GROUPS.decode(inputs[GROUP_ENDS], len(singles))
         joined = prepare.join_groups(singles, ends)
         return {name: joined if name in GROUPED else singles for name in sorted(outputs)}
 
@@ -225,8 +224,7 @@ class TextFactory(Factory):
         self._limits = limits
         self._compute = compute
         self._registry = registry or backbones.registry()
-        self._shared: WeakValueDictionary[tuple[str, ...], TextBackbone] = WeakValueDictionary()
-        self._lock = threading.Lock()
+        self._shared = Shared(TextBackbone, compute.device)
 
     def load(self, name: str, directory: Path) -> Model:
         """The text model of a bundle."""
@@ -249,35 +247,15 @@ class TextFactory(Factory):
             raise bundle.invalid(SECTION, "names no backbone")
         entry = self._registry.get(section.backbone.name)
         directory = self._backbones_dir / entry.name
-        digests = backbones.directory_digests(entry, directory)
-        _check_made_with(bundle, section, entry, digests)
-        with self._lock:
-            key = (entry.name, *digests.values())
-            shared = self._shared.get(key)
-            if shared is None:
-                loaded = entry.loader(directory)
-                assert isinstance(loaded, TextBackbone)
-                shared = self._shared[key] = loaded.to(self._compute.device)
-            return shared
-
-
-def _check_made_with(bundle: Bundle, section: Section, entry: Backbone, digests: Mapping[str, str]) -> None:
-    """Refuse a backbone that gives other features than the one the bundle's heads were made for."""
-    assert section.backbone is not None
-    wanted = {
-        backbones.WEIGHTS_FILE: section.backbone.digest,
-        backbones.TOKENIZER_FILE: section.preprocessing.get(TOKENIZER_DIGEST),
-    }
-    for file, digest in wanted.items():
-        if digests[file] != digest:
-            raise ModelMismatch(
-                f"bundle {bundle.directory.name}: section {SECTION}: made with {file} of backbone "
-                f"{entry.name} with SHA-256 {digest}, the one here has {digests[file]}"
-            )
-    needed = {**entry.preprocessing, TOKENIZER_DIGEST: digests[backbones.TOKENIZER_FILE]}
-    if dict(section.preprocessing) != needed:
-        found = f"preprocessing is {dict(section.preprocessing)}"
-        raise bundle.invalid(SECTION, f"{found}, backbone {entry.name} has {needed}")
+        found = backbones.directory_digests(entry, directory)
+        tokenizer, made_with = found[TOKENIZER_FILE], section.preprocessing.get(TOKENIZER_DIGEST)
+        files = {
+            WEIGHTS_FILE: (found[WEIGHTS_FILE], section.backbone.digest),
+            TOKENIZER_FILE: (tokenizer, made_with),
+        }
+        needed = {**entry.preprocessing, TOKENIZER_DIGEST: tokenizer}
+        check_made_with(bundle, SECTION, entry, files, needed)
+        return self._shared.get(entry, directory, tuple(found.values()))
 
 
 def _parameters(bundle: Bundle, backbone: TextBackbone, limits: Limits, compute: Compute) -> dict[str, str]:

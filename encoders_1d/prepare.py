@@ -11,9 +11,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from xscene.errors import InvalidInput, LimitExceeded
+from xscene.nn.groups import Ends
 
 TEXT = "text"
 GROUP_ENDS = "group_ends"
+GROUPS = Ends(field=GROUP_ENDS, group="group", item="text")
 # Line breaks and tabs are in many a text; other control characters are in none.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -49,23 +51,6 @@ def _decode(field: str, data: bytes, limits: Limits) -> str:
     if not any(character.isprintable() and not character.isspace() for character in text):
         raise InvalidInput.at(field, "blank, needs words" if text else "empty, needs words")
     return text
-
-
-def decode_group_ends(ends_G: NDArray[Any], num_items: int) -> list[int]:
-    """Where each group ends, the last at the last text."""
-    ends = [int(end) for end in ends_G]
-    if not ends:
-        raise InvalidInput.at(GROUP_ENDS, "is empty, at least one group is needed")
-    for index, (start, end) in enumerate(pairwise([0, *ends])):
-        field = f"{GROUP_ENDS}[{index}]"
-        if end <= start:
-            raise InvalidInput.at(field, f"{end}, needs more than {start}: a group holds at least one text")
-        if end > num_items:
-            raise InvalidInput.at(field, f"{end}, there are {num_items} texts")
-    if ends[-1] != num_items:
-        field = f"{GROUP_ENDS}[{len(ends) - 1}]"
-        raise InvalidInput.at(field, f"{ends[-1]}, the last group must end at {num_items}, the last text")
-    return ends
 
 
 def join_groups(texts: Sequence[str], ends: Sequence[int]) -> list[str]:

@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,18 +13,23 @@ from pickle import UnpicklingError
 from typing import Any, Literal, TypeAlias
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from xscene.errors import BundleInvalid, InvalidInput, ModelMismatch, PreconditionFailed
-from xscene.files import file_digest
+from xscene.errors import BundleInvalid, InvalidInput
+from xscene.nn.backbone_files import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    check_config,
+    check_files,
+    digests,
+    loading,
+    picked,
+)
 from xscene.nn.backbones import Backbone, Constant, Registry
 from xscene.nn.manifest import BackboneRef, load_json
 
-WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
 FILES = (WEIGHTS_FILE, CONFIG_FILE)
 CLS, PATCH_MEAN, PATCHES = "cls", "patch_mean", "patches"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -246,28 +250,19 @@ def reference(entry: Backbone, directory: Path | None) -> BackboneRef | None:
 
 def weights_digest(entry: Backbone, directory: Path) -> str:
     """SHA-256 of the weights; where there is a published one, it must be that."""
-    _check_files(entry.name, directory)
-    found = file_digest(directory / WEIGHTS_FILE)
-    if entry.digest not in (None, found):
-        raise ModelMismatch(
-            f"backbone {entry.name}: {WEIGHTS_FILE} has SHA-256 {found}, the published one has {entry.digest}"
-        )
-    return found
+    check_files(entry.name, directory, FILES)
+    return digests(entry.name, directory, {WEIGHTS_FILE: entry.digest})[WEIGHTS_FILE]
 
 
 def load_backbone(name: str, recipe: Recipe, directory: Path) -> ImageBackbone:
     """The network in a directory of config.json and model.safetensors."""
-    _check_files(name, directory)
-    try:
-        _check_config(load_json((directory / CONFIG_FILE).read_bytes(), CONFIG_FILE), recipe)
+    check_files(name, directory, FILES)
+    with loading(name):
+        check_config(load_json((directory / CONFIG_FILE).read_bytes(), CONFIG_FILE), recipe.config)
         network = _network(recipe)
-        found = _picked(load_file(directory / WEIGHTS_FILE), network, recipe.unused)
+        found = picked(load_file(directory / WEIGHTS_FILE), network, recipe.unused)
         network.load_state_dict(found, assign=True)
         network.eval()
-    except SafetensorError as error:
-        raise BundleInvalid(f"backbone {name}: {WEIGHTS_FILE} is no safetensors file: {error}") from error
-    except BundleInvalid as error:
-        raise BundleInvalid(f"backbone {name}: {error}") from error
     tokens = MobileNetTokens(network) if recipe.facet is None else Dinov2Tokens(network, recipe.facet)
     return ImageBackbone(tokens, recipe)
 
@@ -288,7 +283,7 @@ def write_dinov2(source: str, recipe: Recipe, directory: Path) -> None:
         raise InvalidInput.at("source", f"{source} is no directory or hub id of DINOv2: {first}") from error
     if missing := sorted(report["missing_keys"]):
         raise BundleInvalid(f"{source}: missing tensors: {', '.join(missing)}")
-    _check_config(model.config.to_dict(), recipe)
+    check_config(model.config.to_dict(), recipe.config)
     _write(model.state_dict(), {**recipe.config, "model_type": "dinov2"}, recipe, directory)
 
 
@@ -311,21 +306,12 @@ def _write(
     found: Mapping[str, Tensor], config: Mapping[str, Setting], recipe: Recipe, directory: Path
 ) -> None:
     """Write a backbone's two files."""
-    picked = _picked(found, _network(recipe, whole=True), ())
+    tensors = picked(found, _network(recipe, whole=True), ())
     weights = directory / WEIGHTS_FILE
-    save_file({name: tensor.contiguous() for name, tensor in picked.items()}, weights)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights)
     # The library keeps them to their owner, and services may run as somebody else.
     weights.chmod(0o644)
     (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-
-
-def _check_files(name: str, directory: Path) -> None:
-    """All files of a backbone are there."""
-    if missing := [file for file in FILES if not (directory / file).is_file()]:
-        raise PreconditionFailed(
-            f"backbone {name}: {', '.join(missing)} missing in directory {directory.name}; "
-            "python -m deploy backbones list says how to get it"
-        )
 
 
 def _network(recipe: Recipe, *, whole: bool = False) -> nn.Module:
@@ -340,29 +326,3 @@ def _network(recipe: Recipe, *, whole: bool = False) -> nn.Module:
         if not whole and recipe.block is not None:
             config["num_hidden_layers"] = recipe.block + 1
         return Dinov2Model(Dinov2Config(**config))
-
-
-def _check_config(found: Any, recipe: Recipe) -> None:
-    """The directory's network is the recipe's."""
-    if not isinstance(found, dict):
-        raise BundleInvalid(f"{CONFIG_FILE}: is {type(found).__name__}, an object is needed")
-    for key, wanted in recipe.config.items():
-        if found.get(key) != wanted:
-            raise BundleInvalid(f"{CONFIG_FILE}: {key} is {found.get(key)}, needed: {wanted}")
-
-
-def _picked(found: Mapping[str, Tensor], network: nn.Module, unused: Sequence[str]) -> dict[str, Tensor]:
-    """The network's tensors, exactly; what else there is must be known not to be needed."""
-    wanted = network.state_dict()
-    if missing := sorted(set(wanted) - set(found)):
-        raise BundleInvalid(f"missing tensors: {', '.join(missing)}")
-    unknown = sorted(
-        name for name in set(found) - set(wanted) if not any(re.fullmatch(each, name) for each in unused)
-    )
-    if unknown:
-        raise BundleInvalid(f"unknown tensors: {', '.join(unknown)}")
-    for name, tensor in wanted.items():
-        has, needs = (f"{each.dtype} {list(each.shape)}" for each in (found[name], tensor))
-        if has != needs:
-            raise BundleInvalid(f"tensor {name} is {has}, needed: {needs}")
-    return {name: found[name] for name in wanted}

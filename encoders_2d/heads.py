@@ -20,6 +20,9 @@ IMAGE, FLOORPLAN = "image", "floorplan"
 SCHEMAS: Mapping[str, str] = {IMAGE: "image/1", FLOORPLAN: "floorplan/1"}
 
 
+_SCENE_HEAD = "scene."
+
+
 class FrameMlp(nn.Module):
     """Linear, GELU, Linear: CLS and mean patch of a view to one vector, as wide as either."""
 
@@ -111,4 +114,17 @@ def heads_of(bundle: Bundle, name: str) -> FloorplanHeads:
     except InvalidInput as error:
         raise bundle.invalid(name, f"config: {error}") from error
     bundle.load_module_strict(heads, name)
+    _check_shared(bundle)
     return heads.eval().requires_grad_(False)
+
+
+def _check_shared(bundle: Bundle) -> None:
+    """Refuse a bundle whose floorplans would go through another scene head than its views."""
+    if not {IMAGE, FLOORPLAN} <= set(bundle.manifest.sections):
+        return
+    views = {name: tensor for name, tensor in bundle.tensors(IMAGE).items() if name.startswith(_SCENE_HEAD)}
+    plans = bundle.tensors(FLOORPLAN)
+    others = [name for name in views if name not in plans or not torch.equal(views[name], plans[name])]
+    if others:
+        shared = f"{', '.join(sorted(others))} must be those of section {IMAGE}"
+        raise bundle.invalid(FLOORPLAN, f"{shared}, both have one scene head")

@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -21,13 +20,16 @@ from encoders_2d import backbones, prepare
 from encoders_2d.backbones import CLS, JPEG_MARGIN, PATCH_MEAN, PATCHES, Features, ImageBackbone
 from encoders_2d.heads import FLOORPLAN, IMAGE, FloorplanHeads, ImageHeads, heads_of
 from encoders_2d.prepare import BOXES, GROUP_ENDS, PIXELS, Resizing, Square
-from xscene.errors import InvalidInput, LimitExceeded, ModelMismatch, NotFound
-from xscene.nn.backbones import Backbone, Registry
+from xscene.errors import InvalidInput, LimitExceeded, NotFound
+from xscene.nn.backbone_files import WEIGHTS_FILE, Shared, check_made_with
+from xscene.nn.backbones import Registry
 from xscene.nn.bundle import Bundle, open_bundle
-from xscene.nn.manifest import canonical
+from xscene.nn.devices import Compute, on_device
 from xscene.serving.models import ANY, Factory, Item, Job, Model, Tensors, TensorSpec
 
 SCENE, OBJECT = "scene_embedding", "object_embedding"
+# What the scene head takes of a picture; no output.
+VIEW = "view"
 INPUTS = (
     TensorSpec(name=prepare.IMAGE, datatype="BYTES", shape=(ANY,), optional=True),
     TensorSpec(name=PIXELS, datatype="UINT8", shape=(ANY, ANY, ANY, 3), optional=True),
@@ -35,6 +37,8 @@ INPUTS = (
 )
 GROUPS = TensorSpec(name=GROUP_ENDS, datatype="INT32", shape=(ANY,), optional=True)
 FLOAT_BYTES = 4
+# Names and shapes around the numbers of an output; half of it was seen at the most.
+ENVELOPE_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ class Plan:
     outputs: frozenset[str]
     places: Sequence[int]
     """The item of each row."""
-    ends: Sequence[int]
-    """Where each row of the scene embedding ends among the rows."""
+    ends: Sequence[int] | None
+    """Where each group ends among the rows; None where every row is a scene of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +82,7 @@ class VisionModel(Model):
         backbone: ImageBackbone,
         heads: FloorplanHeads,
         limits: Limits,
-        device: torch.device,
+        compute: Compute,
     ) -> None:
         self.name = heads.section_name
         self.version = bundle.model_version
@@ -86,33 +90,36 @@ class VisionModel(Model):
         self.model_id = bundle.model_id
         self.trained = bundle.manifest.trained
         self.backbone = backbone
-        self.heads = heads.to(device)
+        self.heads = heads.to(compute.device)
         self.max_batch_cost = limits.max_batch_images
         self._limits = limits
-        self._device = device
+        self._compute = compute
         self._resizing = Resizing(side_px=backbone.recipe.side_px, jpeg_margin=JPEG_MARGIN)
         self.inputs = (*INPUTS, GROUPS) if isinstance(heads, ImageHeads) else INPUTS
         self.outputs = _outputs(backbone, heads, bundle.manifest.width)
-        self.parameters = _parameters(bundle, backbone, self.name, limits, device)
+        self.parameters = _parameters(bundle, backbone, self.name, limits, compute)
 
     def prepare(self, inputs: Tensors, outputs: frozenset[str]) -> Job:
         """Check, decode and resize the pictures."""
         num = prepare.num_rows(inputs, self._limits)
-        ends = list(range(1, num + 1))
+        ends, computed = None, outputs
         if GROUP_ENDS in inputs:
-            ends = prepare.decode_group_ends(inputs[GROUP_ENDS], num)
-        if PATCHES in outputs:
-            self._check_patches(num)
+            ends = prepare.GROUPS.decode(inputs[GROUP_ENDS], num)
+            # The scene head takes the mean of a group, whose pictures may be in several batches.
+            computed = frozenset(VIEW if name == SCENE else name for name in outputs)
+        self._check_answer(num, num if ends is None else len(ends), outputs)
         found = prepare.decode_squares(inputs, self._limits, self._resizing)
-        items = [ImageItem(square, outputs) for square in found.squares]
+        items = [ImageItem(square, computed) for square in found.squares]
         return Job(items=items, plan=Plan(outputs, found.places, ends))
 
     @torch.inference_mode()
     def forward(self, items: Sequence[Item]) -> Sequence[Mapping[str, NDArray[np.float32]]]:
         """Of each picture: its wanted features, and what the heads make of it alone."""
         images = [item for item in items if isinstance(item, ImageItem)]
-        squares_BSS3 = torch.from_numpy(np.stack([item.square for item in images])).to(self._device)
-        features = self.backbone(squares_BSS3)
+        squares_BSS3 = torch.from_numpy(np.stack([item.square for item in images]))
+        with self._compute.autocast():
+            computed = self.backbone(on_device(squares_BSS3, self._compute.device))
+        features: Features = {name: values.float() for name, values in computed.items()}
         results: list[dict[str, NDArray[np.float32]]] = [{} for _ in images]
         for name in frozenset[str]().union(*(item.outputs for item in images)):
             rows = [row for row, item in enumerate(images) if name in item.outputs]
@@ -124,47 +131,52 @@ class VisionModel(Model):
         """Compute one picture and a whole batch, with every output."""
         side = self.backbone.recipe.side_px
         grey = np.full((side, side, 3), 128, np.uint8)
-        item = ImageItem(grey, frozenset(spec.name for spec in self.outputs))
+        outputs = frozenset(spec.name for spec in self.outputs)
+        item = ImageItem(grey, outputs | {VIEW})
         for num in (1, self.max_batch_cost):
             results = self.forward([item] * num)
-        self.finish(Job(items=[item], plan=Plan(item.outputs, [0], [1])), results[:1])
+        self.finish(Job(items=[item], plan=Plan(outputs, [0], [1])), results[:1])
 
     def finish(self, job: Job, results: Sequence[Any]) -> Tensors:
         """The outputs of one request."""
         plan: Plan = job.plan
-        outputs = {
-            name: np.stack([results[place][name] for place in plan.places]) for name in sorted(plan.outputs)
-        }
-        if SCENE in outputs:
-            outputs[SCENE] = self._scenes(outputs[SCENE], plan.ends)
+        outputs = {}
+        for name in sorted(plan.outputs):
+            ends = plan.ends if name == SCENE else None
+            computed = name if ends is None else VIEW
+            rows = np.stack([results[place][computed] for place in plan.places])
+            outputs[name] = rows if ends is None else self._scenes(rows, ends)
         return outputs
 
     @torch.inference_mode()
     def _scenes(self, views_NF: NDArray[np.float32], ends: Sequence[int]) -> NDArray[np.float32]:
         """The scene head of the mean of each group of views."""
-        view_NF = torch.from_numpy(views_NF).to(self._device)
+        view_NF = on_device(torch.from_numpy(views_NF), self._compute.device)
         mean_GF = torch.stack([view_NF[start:end].mean(dim=0) for start, end in pairwise([0, *ends])])
         scene_GD: NDArray[np.float32] = self.heads.scene(mean_GF).cpu().numpy()
         return scene_GD
 
     def _made(self, name: str, features: Features, rows: Sequence[int]) -> Tensor:
         """One output of these pictures of a batch, each alone."""
-        if name == SCENE:
-            # The scene head takes the mean of a group, whose pictures may be in several batches.
-            return self.heads.views(features[CLS][rows], features[PATCH_MEAN][rows])
+        if name in (VIEW, SCENE):
+            view_BF = self.heads.views(features[CLS][rows], features[PATCH_MEAN][rows])
+            scene_BD: Tensor = self.heads.scene(view_BF) if name == SCENE else view_BF
+            return scene_BD
         if name == OBJECT and isinstance(self.heads, ImageHeads):
             embedding_BD: Tensor = self.heads.object(features[CLS][rows])
             return embedding_BD
         return features[name][rows]
 
-    def _check_patches(self, num: int) -> None:
+    def _check_answer(self, num: int, num_groups: int, outputs: frozenset[str]) -> None:
         """Refuse a request whose answer could not be sent."""
-        recipe = self.backbone.recipe
-        num_bytes = num * recipe.num_patches * recipe.width * FLOAT_BYTES
+        shapes = [(spec.name, spec.shape[1:]) for spec in self.outputs if spec.name in outputs]
+        num_bytes = sum(
+            (num_groups if name == SCENE else num) * prod(shape) * FLOAT_BYTES + ENVELOPE_BYTES
+            for name, shape in shapes
+        )
         if num_bytes > self._limits.max_answer_bytes:
-            raise LimitExceeded.of(
-                PATCHES, value=num_bytes, limit=self._limits.max_answer_bytes, unit=f"bytes of {num} pictures"
-            )
+            unit = f"bytes of the answer for {num} pictures"
+            raise LimitExceeded.of("outputs", value=num_bytes, limit=self._limits.max_answer_bytes, unit=unit)
 
 
 def _outputs(backbone: ImageBackbone, heads: FloorplanHeads, width: int) -> tuple[TensorSpec, ...]:
@@ -192,14 +204,13 @@ class VisionFactory(Factory):
     names = (IMAGE, FLOORPLAN)
 
     def __init__(
-        self, backbones_dir: Path, limits: Limits, device: torch.device, registry: Registry | None = None
+        self, backbones_dir: Path, limits: Limits, compute: Compute, registry: Registry | None = None
     ) -> None:
         self._backbones_dir = backbones_dir
         self._limits = limits
-        self._device = device
+        self._compute = compute
         self._registry = registry or backbones.registry()
-        self._shared: WeakValueDictionary[tuple[str, str], ImageBackbone] = WeakValueDictionary()
-        self._lock = threading.Lock()
+        self._shared = Shared(ImageBackbone, compute.device)
 
     def load(self, name: str, directory: Path) -> Model:
         """The model `name` of a bundle."""
@@ -213,7 +224,7 @@ class VisionFactory(Factory):
         if heads.config["feature_width"] != backbone.width:
             found = f"config feature_width is {heads.config['feature_width']}"
             raise bundle.invalid(name, f"{found}, the backbone has {backbone.width}")
-        return VisionModel(bundle, backbone, heads, self._limits, self._device)
+        return VisionModel(bundle, backbone, heads, self._limits, self._compute)
 
     def _backbone(self, bundle: Bundle, name: str) -> ImageBackbone:
         """The backbone that a section names, if it is the one that the section was made with."""
@@ -223,31 +234,12 @@ class VisionFactory(Factory):
         entry = self._registry.get(made_with.name)
         directory = self._backbones_dir / entry.name
         digest = backbones.weights_digest(entry, directory)
-        if digest != made_with.digest:
-            raise ModelMismatch(
-                f"bundle {bundle.directory.name}: section {name}: made with {backbones.WEIGHTS_FILE} of "
-                f"backbone {entry.name} with SHA-256 {made_with.digest}, the one here has {digest}"
-            )
-        _check_preprocessing(bundle, name, entry)
-        with self._lock:
-            shared = self._shared.get((entry.name, digest))
-            if shared is None:
-                loaded = entry.loader(directory)
-                assert isinstance(loaded, ImageBackbone)
-                shared = self._shared[entry.name, digest] = loaded.to(self._device)
-            return shared
-
-
-def _check_preprocessing(bundle: Bundle, name: str, entry: Backbone) -> None:
-    """Refuse a backbone that is fed otherwise than the one the heads were trained on."""
-    found = dict(bundle.section(name).preprocessing)
-    if canonical(found) != canonical(dict(entry.preprocessing)):
-        needed = dict(entry.preprocessing)
-        raise bundle.invalid(name, f"preprocessing is {found}, backbone {entry.name} has {needed}")
+        check_made_with(bundle, name, entry, {WEIGHTS_FILE: (digest, made_with.digest)}, entry.preprocessing)
+        return self._shared.get(entry, directory, (digest,))
 
 
 def _parameters(
-    bundle: Bundle, backbone: ImageBackbone, name: str, limits: Limits, device: torch.device
+    bundle: Bundle, backbone: ImageBackbone, name: str, limits: Limits, compute: Compute
 ) -> dict[str, str]:
     """What the metadata shows."""
     reference, recipe = bundle.section(name).backbone, backbone.recipe
@@ -255,7 +247,8 @@ def _parameters(
     return {
         "backbone": reference.name,
         "backbone_digest": reference.digest,
-        "device": str(device),
+        "device": str(compute.device),
+        "precision": compute.precision,
         "side_px": str(recipe.side_px),
         "num_patches": str(recipe.num_patches),
         "max_items": str(limits.max_items),

@@ -7,18 +7,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from encoders_2d import decoding
-from encoders_2d.decoding import read_header
+from xscene import pictures
 from xscene.errors import InvalidInput, LimitExceeded
+from xscene.nn.groups import Ends
+from xscene.pictures import read_header
 
 IMAGE, PIXELS, BOXES, GROUP_ENDS = "image", "pixels", "boxes", "group_ends"
+GROUPS = Ends(field=GROUP_ENDS, group="group", item="picture")
 Box: TypeAlias = tuple[int, int, int, int]
 """Left, top, right, bottom; right and bottom are just outside."""
 Square: TypeAlias = NDArray[np.uint8]
@@ -26,7 +27,7 @@ Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits(decoding.Limits):
+class Limits(pictures.Limits):
     """Sizes past which a request is refused."""
 
     max_items: int
@@ -156,20 +157,3 @@ def _box(index: int, values: NDArray[Any], size: tuple[int, int], limits: Limits
     if min(right - left, bottom - top) < limits.min_image_side:
         raise InvalidInput.at(field, f"{shown}, a side needs {limits.min_image_side} pixels")
     return left, top, right, bottom
-
-
-def decode_group_ends(ends_G: NDArray[Any], num_items: int) -> list[int]:
-    """Where each group ends, the last at the last picture."""
-    ends = [int(end) for end in ends_G]
-    if not ends:
-        raise InvalidInput.at(GROUP_ENDS, "is empty, at least one group is needed")
-    for index, (start, end) in enumerate(pairwise([0, *ends])):
-        if end <= start:
-            field = f"{GROUP_ENDS}[{index}]"
-            raise InvalidInput.at(
-                field, f"{end}, needs more than {start}: a group holds at least one picture"
-            )
-    if ends[-1] != num_items:
-        field = f"{GROUP_ENDS}[{len(ends) - 1}]"
-        raise InvalidInput.at(field, f"{ends[-1]}, the last group must end at {num_items}, the last picture")
-    return ends

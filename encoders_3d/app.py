@@ -14,6 +14,7 @@ from encoders_3d.prepare import CloudLimits, ObjectLimits
 from encoders_3d.sparse.engine import Engine
 from encoders_3d.sparse.engines import select_engine
 from encoders_3d.sparse.native_library import DEFAULT_CACHE_DIR
+from xscene import pictures
 from xscene.errors import SettingsInvalid, XSceneError
 from xscene.nn.devices import AUTO, torch_device
 from xscene.services import SERVICES
@@ -49,7 +50,15 @@ class Settings(EncoderSettings):
     max_mesh_bytes: int = setting(32 << 20, "Bytes of one mesh.", low=1)
     max_vertices: int = setting(2 << 20, "Vertices of one mesh, instances counted.", low=3)
     max_faces: int = setting(2 << 20, "Faces of one mesh, instances counted.", low=1)
+    max_mesh_parts: int = setting(1 << 14, "Nodes, placed primitives or pictures of one GLB.", low=1)
+    max_mesh_header_bytes: int = setting(
+        4 << 20, "Bytes of the JSON of one GLB, or of the header of one PLY.", low=1024
+    )
     max_texture_pixels: int = setting(16 << 20, "Pixels of the textures of one mesh.", low=1)
+    max_texture_parts: int = setting(
+        1024, "Segments in front of a JPEG's pixels, or chunks of a PNG besides its pixels.", low=16
+    )
+    max_jpeg_scans: int = setting(64, "Scans of a progressive JPEG.", low=1)
     max_surface_points: int = setting(2 << 20, "Points that the surface of one mesh may need.", low=1024)
     max_batch_voxels: int = setting(200_000, "Voxels that are computed together.", low=1)
     max_batch_objects: int = setting(8, "Objects that are computed together.", low=1)
@@ -79,18 +88,31 @@ def make_factory(given: Settings) -> PointsFactory:
             max_points=given.max_points,
             min_object_points=given.min_object_points,
         ),
-        meshes=MeshLimits(
-            max_meshes=given.max_meshes,
-            max_mesh_bytes=given.max_mesh_bytes,
-            max_vertices=given.max_vertices,
-            max_faces=given.max_faces,
-            max_texture_pixels=given.max_texture_pixels,
-            max_surface_points=given.max_surface_points,
-        ),
+        meshes=_mesh_limits(given),
         max_batch_voxels=given.max_batch_voxels,
         max_batch_objects=given.max_batch_objects,
     )
     return PointsFactory(setup)
+
+
+def _mesh_limits(given: Settings) -> MeshLimits:
+    return MeshLimits(
+        max_meshes=given.max_meshes,
+        max_mesh_bytes=given.max_mesh_bytes,
+        max_vertices=given.max_vertices,
+        max_faces=given.max_faces,
+        max_texture_pixels=given.max_texture_pixels,
+        max_surface_points=given.max_surface_points,
+        max_mesh_parts=given.max_mesh_parts,
+        max_header_bytes=given.max_mesh_header_bytes,
+        textures=pictures.Limits(
+            max_image_bytes=given.max_mesh_bytes,
+            max_image_pixels=given.max_texture_pixels,
+            min_image_side=1,
+            max_jpeg_scans=given.max_jpeg_scans,
+            max_image_parts=given.max_texture_parts,
+        ),
+    )
 
 
 def _engine(given: Settings, device: torch.device) -> Engine:

@@ -2,51 +2,66 @@
 
 from __future__ import annotations
 
-import io
 import json
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
 from encoders_3d.mesh_limits import MeshLimits, check_counts
 from xscene.errors import InvalidInput, LimitExceeded
+from xscene.pictures import read_header
 
 _HEADER, _CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
 _VERSION = 2
 _COMPONENT_BYTES = {5120: 1, 5121: 1, 5122: 2, 5123: 2, 5125: 4, 5126: 4}
 _COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
-_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
-_NO_PICTURE = (
-    UnidentifiedImageError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-    OSError,
-    SyntaxError,
-)
-_TRIANGLES, _STRIP, _FAN = 4, 5, 6
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
+TRIANGLES, STRIP, FAN = 4, 5, 6
 # These change neither where a surface is nor how the decoder reads it.
 _EXTENSIONS = ("KHR_materials_", "KHR_lights_punctual")
 
 
 def check_glb(field: str, data: bytes, limits: MeshLimits) -> None:
     """Chunks, buffers, accessors, nodes and pictures fit the file and the limits; nothing lies elsewhere."""
-    tree, binary = _chunks(field, data, limits)
+    _check_chunks(field, data, limits)
+    try:
+        tree, binary = chunks(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput.at(field, f"GLB whose JSON cannot be read: {error!s:.120}") from error
+    if not isinstance(tree, dict):
+        raise InvalidInput.at(field, "GLB whose JSON is no object")
     try:
         _Checked(field, tree, binary, limits).check()
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise InvalidInput.at(field, f"GLB whose JSON is no glTF: {error!s:.120}") from error
 
 
-def _chunks(field: str, data: bytes, limits: MeshLimits) -> tuple[dict[str, Any], bytes]:
-    """The JSON and the binary chunk."""
+def chunks(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """The JSON and the binary chunk of a file whose chunks were checked."""
+    found: dict[bytes, bytes] = {}
+    position = _HEADER.size
+    while position < len(data):
+        size, kind = _CHUNK.unpack_from(data, position)
+        position += _CHUNK.size
+        found[kind] = data[position : position + size]
+        position += size
+    return json.loads(found[b"JSON"].decode()), found.get(b"BIN\0", b"")
+
+
+def width_of(accessor: dict[str, Any]) -> int:
+    """Components of one of its elements."""
+    return _COMPONENTS[accessor["type"]]
+
+
+def _check_chunks(field: str, data: bytes, limits: MeshLimits) -> None:
+    """One chunk of JSON, then at most one of each other kind, all as long as they say."""
     if len(data) < _HEADER.size + _CHUNK.size:
         raise InvalidInput.at(field, f"GLB of {len(data)} bytes, its header alone has more")
     _, version, length = _HEADER.unpack_from(data)
     if version != _VERSION or length != len(data):
         raise InvalidInput.at(field, f"GLB version {version} of {length} bytes, got {len(data)} bytes")
-    found: dict[bytes, bytes] = {}
+    found: set[bytes] = set()
     position = _HEADER.size
     while position < len(data):
         if position + _CHUNK.size > len(data):
@@ -59,15 +74,8 @@ def _chunks(field: str, data: bytes, limits: MeshLimits) -> tuple[dict[str, Any]
             raise LimitExceeded.of(field, value=size, limit=limits.max_header_bytes, unit="bytes of JSON")
         if kind in found or (kind == b"JSON") != (not found):
             raise InvalidInput.at(field, "GLB chunks are not one of JSON and one of binary data")
-        found[kind] = data[position : position + size]
+        found.add(kind)
         position += size
-    try:
-        tree = json.loads(found[b"JSON"].decode())
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput.at(field, f"GLB whose JSON cannot be read: {error}") from error
-    if not isinstance(tree, dict):
-        raise InvalidInput.at(field, "GLB whose JSON is no object")
-    return tree, found.get(b"BIN\0", b"")
 
 
 class _Checked:
@@ -88,12 +96,17 @@ class _Checked:
         for number, accessor in enumerate(self._lists["accessors"]):
             self._check_accessor(number, accessor)
         self._check_images()
+        uses = Counter(self._uses_of_meshes())
         counts = [self._mesh_counts(mesh) for mesh in self._lists["meshes"]]
-        uses = self._uses_of_meshes()
-        # A mesh that no node shows is decoded all the same.
-        times = [max(uses.count(number), 1) for number in range(len(counts))]
-        totals = [sum(count[k] * time for count, time in zip(counts, times, strict=True)) for k in (0, 1)]
-        check_counts(self._field, totals[0], totals[1], self._limits)
+        num_parts, num_vertices, num_faces = (
+            sum(counts[number][k] * times for number, times in uses.items()) for k in range(3)
+        )
+        self._check_parts("placed primitives", num_parts)
+        check_counts(self._field, num_vertices, num_faces, self._limits)
+
+    def _check_parts(self, unit: str, value: int) -> None:
+        if value > self._limits.max_mesh_parts:
+            raise LimitExceeded.of(self._field, value=value, limit=self._limits.max_mesh_parts, unit=unit)
 
     def _refuse(self, description: str) -> InvalidInput:
         return InvalidInput.at(self._field, f"GLB {description}")
@@ -125,7 +138,7 @@ class _Checked:
         if "sparse" in accessor or "bufferView" not in accessor:
             raise self._refuse(f"{name} is sparse or has no buffer")
         view = self._lists["bufferViews"][_natural(accessor["bufferView"])]
-        size = _COMPONENT_BYTES[accessor["componentType"]] * _COMPONENTS[accessor["type"]]
+        size = _COMPONENT_BYTES[accessor["componentType"]] * width_of(accessor)
         count = _natural(accessor["count"])
         stride = max(_natural(view.get("byteStride", 0)), size)
         needed = _natural(accessor.get("byteOffset", 0)) + (count - 1) * stride + size if count else 0
@@ -134,32 +147,38 @@ class _Checked:
             raise self._refuse(f"{name} of {count} elements needs {needed} bytes, {has}")
 
     def _check_images(self) -> None:
+        self._check_parts("pictures", len(self._lists["images"]))
         num_pixels = 0
-        for number, image in enumerate(self._lists["images"]):
-            view = self._lists["bufferViews"][_natural(image["bufferView"])]
+        views = [self._lists["bufferViews"][_natural(image["bufferView"])] for image in self._lists["images"]]
+        num_bytes = sum(view["byteLength"] for view in views)
+        if num_bytes > len(self._binary):
+            has = f"the binary chunk has {len(self._binary)}"
+            raise self._refuse(f"images have {num_bytes} bytes together, {has}")
+        for number, view in enumerate(views):
             start = view.get("byteOffset", 0)
-            content = io.BytesIO(self._binary[start : start + view["byteLength"]])
+            content = self._binary[start : start + view["byteLength"]]
             try:
-                with Image.open(content, formats=_IMAGE_FORMATS) as picture:
-                    num_pixels += picture.width * picture.height
-            except _NO_PICTURE as error:
-                wanted = f"is no {', '.join(_IMAGE_FORMATS)} of a sensible size"
-                raise self._refuse(f"images[{number}] {wanted}") from error
+                width, height = read_header(f"images[{number}]", content, self._limits.textures).size
+            except LimitExceeded as error:
+                raise LimitExceeded.at(self._field, f"GLB {error.message}") from error
+            except InvalidInput as error:
+                raise self._refuse(error.message) from error
+            num_pixels += width * height
             if num_pixels > self._limits.max_texture_pixels:
                 limit = self._limits.max_texture_pixels
                 raise LimitExceeded.of(self._field, value=num_pixels, limit=limit, unit="pixels of textures")
 
-    def _mesh_counts(self, mesh: dict[str, Any]) -> tuple[int, int]:
-        """Vertices and faces of one mesh."""
+    def _mesh_counts(self, mesh: dict[str, Any]) -> tuple[int, int, int]:
+        """Primitives, vertices and faces of one mesh."""
         num_vertices = num_faces = 0
         for primitive in mesh["primitives"]:
             corners = self._count(primitive["attributes"]["POSITION"])
             num_vertices += corners
             if "indices" in primitive:
                 corners = self._count(primitive["indices"])
-            mode = primitive.get("mode", _TRIANGLES)
-            num_faces += corners // 3 if mode == _TRIANGLES else corners if mode in (_STRIP, _FAN) else 0
-        return num_vertices, num_faces
+            mode = primitive.get("mode", TRIANGLES)
+            num_faces += corners // 3 if mode == TRIANGLES else corners if mode in (STRIP, FAN) else 0
+        return len(mesh["primitives"]), num_vertices, num_faces
 
     def _count(self, accessor: object) -> int:
         return _natural(self._lists["accessors"][_natural(accessor)]["count"])
@@ -167,9 +186,7 @@ class _Checked:
     def _uses_of_meshes(self) -> list[int]:
         """The mesh of each node that has one; nodes must form trees under the roots of scenes."""
         nodes = self._lists["nodes"]
-        if len(nodes) > self._limits.max_nodes:
-            limit = self._limits.max_nodes
-            raise LimitExceeded.of(self._field, value=len(nodes), limit=limit, unit="nodes")
+        self._check_parts("nodes", len(nodes))
         children = [_natural(child) for node in nodes for child in node.get("children", ())]
         roots = [_natural(root) for scene in self._lists["scenes"] for root in scene.get("nodes", ())]
         if len({*children}) < len(children) or {*children} & {*roots}:

@@ -21,6 +21,10 @@ _PLY_FORMATS = ("ascii 1.0", "binary_little_endian 1.0", "binary_big_endian 1.0"
 _PLY_END = re.compile(rb"\nend_header\r?\n")
 # A value and what parts it from the next.
 _ASCII_BYTES = 2
+# As many as a number of 64 bits may have.
+_MAX_COUNT_DIGITS = 20
+# The first vertex is 1; corners below it count from the end.
+_BELOW_ONE = re.compile(rb"[ \t][-0]")
 # Other kinds of files that people send, by how they begin.
 _KNOWN = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"solid": "STL", b"Kaydara": "FBX"}
 
@@ -73,7 +77,7 @@ def _ply_elements(field: str, lines: list[str]) -> tuple[list[tuple[str, int, li
         match words:
             case ["format", *rest]:
                 found_format = " ".join(rest)
-            case ["element", name, count] if count.isdecimal():
+            case ["element", name, count] if count.isdecimal() and len(count) <= _MAX_COUNT_DIGITS:
                 elements.append((name, int(count), []))
             case ["property", *rest] if elements and rest:
                 elements[-1][2].append(" ".join(rest))
@@ -109,6 +113,10 @@ def _check_obj(field: str, data: bytes, limits: MeshLimits) -> None:
             num_vertices += 1
         elif head.startswith((b"f ", b"f\t")):
             num_faces += max(len(line.split()) - 3, 1)
+            if _BELOW_ONE.search(line):
+                raise InvalidInput.at(field, "OBJ face with a corner below 1, the first vertex")
         elif head.startswith((b"mtllib", b"usemtl")):
             raise InvalidInput.at(field, "OBJ names materials of another file; send GLB, or vertex colours")
+        if line.endswith((b"\\\n", b"\\\r\n")):
+            raise InvalidInput.at(field, "OBJ line that goes on in the next one, which is not offered")
         check_counts(field, num_vertices, num_faces, limits)

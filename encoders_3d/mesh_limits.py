@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xscene import pictures
 from xscene.errors import LimitExceeded
 
 
@@ -17,9 +18,12 @@ class MeshLimits:
     max_faces: int
     max_texture_pixels: int
     max_surface_points: int
-    max_nodes: int = 1 << 14
-    max_header_bytes: int = 4 << 20
+    max_mesh_parts: int
+    """Nodes, placed primitives and pictures, each."""
+    max_header_bytes: int
     """Of the JSON of GLB, or of the header of PLY."""
+    textures: pictures.Limits
+    """Of each picture."""
 
 
 def check_counts(field: str, num_vertices: int, num_faces: int, limits: MeshLimits) -> None:

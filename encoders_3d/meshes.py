@@ -1,123 +1,40 @@
-"""Meshes to points of their surface with colours; the one module that imports trimesh."""
-
-# F faces, S points of a surface
+"""Meshes to surfaces in metres with z up; the one module that imports trimesh."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import trimesh
-from numpy.typing import NDArray
 
+from encoders_3d.glb import glb_parts
 from encoders_3d.mesh_headers import Format, check_mesh
 from encoders_3d.mesh_limits import MeshLimits, check_counts
+from encoders_3d.surfaces import RGB, Paint, Part, Surface, areas_of
 from xscene.errors import InvalidInput, LimitExceeded
-from xscene.geometry.frames import UpAxis, apply, z_up_rotation
 
-SEED = 0
 POINTS_PER_VOXEL = 4
 MIN_SURFACE_POINTS = 1024
-WHITE = 255
-RGB = 3
-
-Matrix = NDArray[np.float64]
-Bytes = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, eq=False)
-class Paint:
-    """Where the colours of a part come from."""
-
-    corner_colors: NDArray[Any] | None = None
-    """(F,3,3): a colour for each corner of each face, 0 to 255."""
-    uv: Matrix | None = None
-    """(F,3,2): where each corner of each face is in the texture."""
-    texels: Bytes | None = None
-    """(height, width, 3): the texture."""
-    factor: Bytes | None = None
-    """(3,), one colour, or what a texture is multiplied by."""
-
-    def at(self, faces_S: NDArray[np.int64], weights_S3: Matrix) -> Bytes | None:
-        """Colours (S,3) at barycentric places on faces; None where there are none."""
-        if self.corner_colors is not None:
-            mixed = np.einsum("sc,scd->sd", weights_S3, self.corner_colors[faces_S].astype(np.float64))
-            interpolated: Bytes = np.rint(mixed).astype(np.uint8)
-            return interpolated
-        if self.factor is None:
-            return None
-        if self.texels is None or self.uv is None:
-            return np.broadcast_to(self.factor, (len(faces_S), RGB)).copy()
-        uv_S2 = np.einsum("sc,scd->sd", weights_S3, self.uv[faces_S])
-        found = _texels_at(self.texels, uv_S2)
-        tinted: Bytes = np.rint(found * (self.factor / WHITE)).astype(np.uint8)
-        return tinted
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Faces that are painted alike."""
-
-    triangles: Matrix
-    """(F,3,3): the corners of each face."""
-    paint: Paint
-
-
-@dataclass(frozen=True, eq=False)
-class Surface:
-    """The faces of one mesh, in metres with z up, and their areas."""
-
-    parts: Sequence[Part]
-    areas: Matrix
-
-    @property
-    def area_m2(self) -> float:
-        """Of all faces."""
-        return float(self.areas.sum())
-
-    def sample(self, num_points: int, seed: int = SEED) -> tuple[NDArray[np.float32], Bytes | None]:
-        """Points (S,3) spread evenly over the area, and their colours where every part has some."""
-        random = np.random.default_rng(seed)
-        bounds = np.cumsum(self.areas)
-        # One draw in each of so many equal shares: no patch of a share's size stays empty.
-        places = (np.arange(num_points) + random.random(num_points)) * (bounds[-1] / num_points)
-        faces = np.minimum(np.searchsorted(bounds, places, side="right"), int(np.flatnonzero(self.areas)[-1]))
-        root, along = np.sqrt(random.random(num_points)), random.random(num_points)
-        weights_S3 = np.column_stack([1 - root, root * (1 - along), root * along])
-        xyz, colors, first = [], [], 0
-        for part in self.parts:
-            last = first + len(part.triangles)
-            begin, end = np.searchsorted(faces, [first, last])
-            chosen, weights = faces[begin:end] - first, weights_S3[begin:end]
-            xyz.append(np.einsum("sc,scd->sd", weights, part.triangles[chosen]).astype(np.float32))
-            if len(chosen):
-                colors.append(part.paint.at(chosen, weights))
-            first = last
-        known = [each for each in colors if each is not None]
-        return np.concatenate(xyz), np.concatenate(known) if len(known) == len(colors) else None
 
 
 def decode_mesh(field: str, data: bytes, limits: MeshLimits) -> Surface:
     """The surface of a GLB, PLY or OBJ file whose sizes were checked first."""
     kind = check_mesh(field, data, limits)
     with _decoding(field, kind):
-        meshes = _placed_meshes(data, kind)
-    num_faces = sum(len(mesh.faces) for mesh, _ in meshes)
+        parts = glb_parts(data) if kind == "glb" else _parts(data, kind)
+    num_faces = sum(len(part.triangles) for part in parts)
     if not num_faces:
         raise InvalidInput.at(field, "has no faces")
     # Corners past a face's third make a triangle each, which no header tells.
     check_counts(field, 0, num_faces, limits)
-    with _decoding(field, kind):
-        parts = [_part(mesh, matrix) for mesh, matrix in meshes]
     for part in parts:
         uv = part.paint.uv
         if not (np.isfinite(part.triangles).all() and (uv is None or np.isfinite(uv).all())):
             raise InvalidInput.at(field, "holds numbers that are not finite")
-    areas = np.concatenate([_areas(part.triangles) for part in parts])
+    areas = np.concatenate([areas_of(part.triangles) for part in parts])
     if not np.isfinite(areas.sum()):
         raise InvalidInput.at(field, "is too large for its area to be a number")
     if not areas.sum() > 0:
@@ -144,55 +61,25 @@ def _decoding(field: str, kind: Format) -> Iterator[None]:
         raise InvalidInput.at(field, f"{kind.upper()} that cannot be decoded: {error!s:.120}") from error
 
 
-def _placed_meshes(data: bytes, kind: Format) -> list[tuple[Any, Matrix]]:
-    """Every mesh that is shown and its place; glTF has y up, the others are taken as they are."""
+def _parts(data: bytes, kind: Format) -> list[Part]:
+    """The meshes of a PLY or OBJ file, which have one place."""
     scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, process=False)
-    turn = z_up_rotation(UpAxis.Y if kind == "glb" else UpAxis.Z)
-    found = []
-    for node in scene.graph.nodes_geometry:
-        placed, name = scene.graph[node]
-        mesh: Any = scene.geometry[name]
-        if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces):
-            found.append((mesh, turn @ np.asarray(placed, np.float64)))
-    return found
+    meshes = [mesh for mesh in scene.geometry.values() if isinstance(mesh, trimesh.Trimesh)]
+    return [_part(mesh) for mesh in meshes if len(mesh.faces)]
 
 
-def _part(mesh: Any, matrix: Matrix) -> Part:
-    vertices = apply(matrix, np.asarray(mesh.vertices, np.float64))
-    return Part(vertices[np.asarray(mesh.faces)], _paint(mesh))
+def _part(mesh: trimesh.Trimesh) -> Part:
+    faces = np.asarray(mesh.faces)
+    if faces.min() < 0:
+        raise ValueError(f"face corner {faces.min()}, the first vertex is 0")
+    return Part(np.asarray(mesh.vertices, np.float64)[faces], _paint(mesh))
 
 
 def _paint(mesh: Any) -> Paint:
-    """Colours as the file has them; nothing converts between linear and sRGB."""
+    """Colours as the file has them."""
     visual, faces = mesh.visual, np.asarray(mesh.faces)
     if visual.kind == "vertex":
         return Paint(corner_colors=np.asarray(visual.vertex_colors)[faces][..., :RGB])
     if visual.kind == "face":
         return Paint(corner_colors=np.repeat(np.asarray(visual.face_colors)[:, None, :RGB], 3, axis=1))
-    material = getattr(visual, "material", None)
-    if visual.kind != "texture" or material is None:
-        return Paint()
-    given = getattr(material, "baseColorFactor", getattr(material, "diffuse", None))
-    factor = np.full(RGB, WHITE, np.uint8) if given is None else np.asarray(material.main_color)[:RGB]
-    image = getattr(material, "baseColorTexture", getattr(material, "image", None))
-    if image is None or visual.uv is None:
-        return Paint(factor=factor)
-    uv = np.asarray(visual.uv, np.float64)[faces]
-    return Paint(uv=uv, texels=np.asarray(image.convert("RGB")), factor=factor)
-
-
-def _texels_at(texels: Bytes, uv_S2: Matrix) -> Bytes:
-    """The texel at each place; the picture repeats, and its last row lies at v 0."""
-    height, width = texels.shape[:2]
-    columns = np.minimum((uv_S2[:, 0] % 1.0 * width).astype(np.int64), width - 1)
-    rows = np.minimum(((1.0 - uv_S2[:, 1]) % 1.0 * height).astype(np.int64), height - 1)
-    found: Bytes = texels[rows, columns]
-    return found
-
-
-def _areas(triangles_F33: Matrix) -> Matrix:
-    with np.errstate(over="ignore", invalid="ignore"):
-        edges = triangles_F33[:, 1:] - triangles_F33[:, :1]
-        normals = np.cross(edges[:, 0], edges[:, 1])
-        areas: Matrix = np.sqrt(np.square(normals).sum(axis=1)) / 2
-    return areas
+    return Paint()

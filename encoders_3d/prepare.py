@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,8 +18,10 @@ from encoders_3d.grouping import farthest_points, rows_at
 from xscene.errors import InvalidInput, LimitExceeded
 from xscene.geometry.frames import Frame, Points, require_finite
 from xscene.geometry.voxels import voxelise
+from xscene.nn.groups import Ends
 
 POINTS, COLORS, CLOUD_ENDS = "points", "colors", "cloud_ends"
+CLOUDS = Ends(field=CLOUD_ENDS, group="cloud", item="point")
 # Clouds move by whole multiples, which leaves every coarser lattice of the network where it was.
 LATTICE_VOXELS = 192
 # Of objects with more points, so many are drawn before farthest points are looked for.
@@ -75,8 +77,11 @@ def decode_clouds(
         raise LimitExceeded.of(POINTS, value=len(xyz_P3), limit=limits.max_points, unit="points")
     if colors_P3 is not None and len(colors_P3) != len(xyz_P3):
         raise InvalidInput.at(COLORS, f"{len(colors_P3)} rows, points have {len(xyz_P3)}")
-    ends = [len(xyz_P3)] if cloud_ends is None else cloud_ends.tolist()
-    _check_ends(ends, len(xyz_P3), limits)
+    if not len(xyz_P3):
+        raise InvalidInput.at(POINTS, "is empty, at least one point is needed")
+    ends = [len(xyz_P3)]
+    if cloud_ends is not None:
+        ends = CLOUDS.decode(cloud_ends, len(xyz_P3), max_groups=limits.max_clouds)
     require_finite(xyz_P3, (None, 3), POINTS)
     clouds = []
     for number, (start, end) in enumerate(pairwise([0, *ends])):
@@ -98,25 +103,6 @@ def voxel_cloud(
     corner = voxels.coordinates.min(axis=0) // LATTICE_VOXELS * LATTICE_VOXELS
     colors = None if colors_P3 is None else colors_P3[voxels.first]
     return VoxelCloud(voxels.coordinates - corner, colors)
-
-
-def _check_ends(ends: Sequence[int], num_points: int, limits: CloudLimits) -> None:
-    """Where each cloud ends, the last at the last point."""
-    if not ends:
-        raise InvalidInput.at(CLOUD_ENDS, "is empty, at least one cloud is needed")
-    if len(ends) > limits.max_clouds:
-        raise LimitExceeded.of(CLOUD_ENDS, value=len(ends), limit=limits.max_clouds, unit="clouds")
-    if not num_points:
-        raise InvalidInput.at(POINTS, "is empty, at least one point is needed")
-    for number, (start, end) in enumerate(pairwise([0, *ends])):
-        if end <= start:
-            least = f"needs more than {start}: a cloud holds at least one point"
-            raise InvalidInput.at(f"{CLOUD_ENDS}[{number}]", f"{end}, {least}")
-        if end > num_points:
-            raise InvalidInput.at(f"{CLOUD_ENDS}[{number}]", f"{end}, there are {num_points} points")
-    if ends[-1] != num_points:
-        last = f"{ends[-1]}, the last cloud must end at {num_points}, the last point"
-        raise InvalidInput.at(f"{CLOUD_ENDS}[{len(ends) - 1}]", last)
 
 
 def decode_objects(
@@ -155,12 +141,15 @@ def object_points(xyz_K3: NDArray[Any], num_points: int) -> Floats:
     if len(wide) > MAX_CANDIDATES:
         rows = np.random.default_rng(SEED).choice(len(wide), MAX_CANDIDATES, replace=False)
         wide = wide[np.sort(rows)]
-    wide = wide - wide.mean(axis=0)
-    start = torch.tensor([int(np.square(wide).sum(axis=1).argmax())])
-    given = torch.from_numpy(wide)[None]
-    chosen: NDArray[np.float64] = rows_at(given, farthest_points(given, num_points, start))[0].numpy()
-    chosen = chosen - chosen.mean(axis=0)
-    radius_m = float(np.sqrt(np.square(chosen).sum(axis=1).max()))
+    with np.errstate(over="ignore", invalid="ignore"):
+        wide = wide - wide.mean(axis=0)
+        start = torch.tensor([int(np.square(wide).sum(axis=1).argmax())])
+        given = torch.from_numpy(wide)[None]
+        chosen: NDArray[np.float64] = rows_at(given, farthest_points(given, num_points, start))[0].numpy()
+        chosen = chosen - chosen.mean(axis=0)
+        radius_m = float(np.sqrt(np.square(chosen).sum(axis=1).max()))
+    if not np.isfinite(radius_m):
+        raise InvalidInput.at(POINTS, "are too far apart for their distance to be a number")
     if radius_m < MIN_RADIUS_M:
         raise InvalidInput.at(POINTS, f"all points lie within {MIN_RADIUS_M:g} m of each other")
     return (chosen / radius_m).astype(np.float32)

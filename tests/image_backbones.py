@@ -26,6 +26,7 @@ from encoders_2d.heads import ImageHeads
 from encoders_2d.model import Limits, VisionFactory, VisionModel
 from xscene.nn.backbones import Backbone, Registry
 from xscene.nn.bundle_writer import BundleContent, write_bundle
+from xscene.nn.devices import Compute
 
 BACKBONES_DIR = Path(__file__).resolve().parents[1] / "var" / "backbones"
 TINY = dinov2(width=32, num_blocks=4, num_heads=4, block=2, image_px=70, side_px=28)
@@ -36,10 +37,11 @@ LIMITS = Limits(
     max_request_pixels=4 << 20,
     min_image_side=4,
     max_jpeg_scans=16,
+    max_image_parts=64,
     max_answer_bytes=1 << 20,
     max_batch_images=4,
 )
-CPU = torch.device("cpu")
+CPU = Compute(torch.device("cpu"))
 
 
 @cache
@@ -106,14 +108,12 @@ def write_image_bundle(
     return write_bundle(content, directory).directory
 
 
-def tiny_factory(
-    folder: Path, limits: Limits = LIMITS, device: torch.device = CPU
-) -> tuple[VisionFactory, Path]:
+def tiny_factory(folder: Path, limits: Limits = LIMITS, compute: Compute = CPU) -> tuple[VisionFactory, Path]:
     """A factory that knows the tiny network, and a bundle on it, both in a folder."""
     entry = image_backbone("tiny", TINY, licence="none")
     backbone_dir = write_tiny(folder / "backbones" / "tiny")
     bundle = write_image_bundle(folder / "bundles" / "one", entry, backbone_dir)
-    return VisionFactory(folder / "backbones", limits, device, registry_of(entry)), bundle
+    return VisionFactory(folder / "backbones", limits, compute, registry_of(entry)), bundle
 
 
 def tiny_model(folder: Path, name: str = "image", limits: Limits = LIMITS) -> VisionModel:

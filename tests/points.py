@@ -20,6 +20,7 @@ from encoders_3d.model import PointsFactory, PointsModel, Setup
 from encoders_3d.prepare import CloudLimits, ObjectLimits
 from encoders_3d.sparse.engine import Engine
 from encoders_3d.sparse.torch_engine import TorchEngine
+from xscene import pictures
 
 SMALL = PRESETS[PresetName.SMALL]
 CPU = torch.device("cpu")
@@ -33,6 +34,15 @@ MESHES = MeshLimits(
     max_faces=3000,
     max_texture_pixels=1 << 16,
     max_surface_points=100_000,
+    max_mesh_parts=1 << 14,
+    max_header_bytes=4 << 20,
+    textures=pictures.Limits(
+        max_image_bytes=1 << 20,
+        max_image_pixels=1 << 16,
+        min_image_side=1,
+        max_jpeg_scans=16,
+        max_image_parts=64,
+    ),
 )
 
 
@@ -133,3 +143,49 @@ def png(width: int, height: int) -> bytes:
     out = io.BytesIO()
     Image.new("1", (width, height)).save(out, "PNG")
     return out.getvalue()
+
+
+TRIANGLE = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)
+COMPONENT_TYPES = {
+    "int8": 5120,
+    "uint8": 5121,
+    "int16": 5122,
+    "uint16": 5123,
+    "uint32": 5125,
+    "float32": 5126,
+}
+
+
+def glb_of(*arrays: np.ndarray, picture: bytes = b"", **tree: object) -> bytes:
+    """A GLB of a triangle; further arrays become accessors 1, 2, and so on, a picture the last view."""
+    blobs = [each.tobytes() for each in (TRIANGLE, *arrays)] + [picture]
+    starts = [sum(len(each) for each in blobs[:number]) for number in range(len(blobs))]
+    views = [
+        {"buffer": 0, "byteOffset": start, "byteLength": len(each)}
+        for start, each in zip(starts, blobs, strict=True)
+    ]
+    accessors = [
+        {
+            "bufferView": number,
+            "componentType": COMPONENT_TYPES[each.dtype.name],
+            "normalized": each.dtype.kind != "f",
+            "count": len(each),
+            "type": "SCALAR" if each.ndim == 1 else f"VEC{each.shape[1]}",
+        }
+        for number, each in enumerate((TRIANGLE, *arrays))
+    ]
+    whole = {
+        "buffers": [{"byteLength": sum(map(len, blobs))}],
+        "bufferViews": views,
+        "accessors": accessors,
+        "nodes": [{"mesh": 0}],
+        "scenes": [{"nodes": [0]}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
+    }
+    return glb(whole | tree, b"".join(blobs))
+
+
+def one_mesh(**primitive: object) -> list[object]:
+    """A mesh of one primitive."""
+    attributes = {"POSITION": 0, **primitive.pop("attributes", {})}
+    return [{"primitives": [{"attributes": attributes, **primitive}]}]

@@ -20,6 +20,7 @@ from tests.image_backbones import (
     run,
     tiny_factory,
 )
+from xscene.nn.devices import Compute
 
 pytestmark = [
     pytest.mark.gpu,
@@ -40,7 +41,7 @@ def test_a_transformer_gives_the_same(tmp_path: Path) -> None:
     factory, bundle = tiny_factory(tmp_path)
     folder = tmp_path / "gpu"
     folder.mkdir()
-    other, _ = tiny_factory(folder, LIMITS, torch.device("cuda"))
+    other, _ = tiny_factory(folder, LIMITS, Compute(torch.device("cuda")))
     compared(factory.load("image", bundle), other.load("image", bundle), 1e-4)
 
 
@@ -48,7 +49,7 @@ def test_mobilenet_gives_the_same(tmp_path: Path) -> None:
     mobilenet_directory()
     init_bundle(PRESETS[PresetName.SMALL], tmp_path / "small", name="small", seed=0)
     on_cpu, on_gpu = (
-        VisionFactory(BACKBONES_DIR, LIMITS, torch.device(name)).load("image", tmp_path / "small")
+        VisionFactory(BACKBONES_DIR, LIMITS, Compute(torch.device(name))).load("image", tmp_path / "small")
         for name in ("cpu", "cuda")
     )
     # Convolutions on a GPU round to TF32 by default: features of up to 6, to three digits.

@@ -8,6 +8,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -265,3 +266,17 @@ def test_a_service_without_its_backbone_ends_with_one_sentence(bundles: Path, tm
     assert done.returncode == 1
     assert "backbone mobilenet-v2: model.safetensors, config.json missing" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_an_answer_is_sent_or_refused_up_to_the_last_byte(bundles: Path) -> None:
+    exact = 2 * 49 * 1280 * 4 + 2 * 1280 * 4 + 512
+    for limit, fits in ((exact, True), (exact - 1, False)):
+        given = replace(settings_of(bundles), max_message_bytes=limit, bundles=("one",))
+        with serving_in_thread(lambda given=given: make(given), given) as running:
+            tensors = request(FILES[:2])
+            if fits:
+                assert infer(running, tensors, ("patches", "cls"))["patches"].shape == (2, 49, 1280)
+                continue
+            with pytest.raises(InferenceServerException, match=r"outputs: .* bytes of the answer") as caught:
+                infer(running, tensors, ("patches", "cls"))
+            assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"

@@ -35,6 +35,7 @@ from xscene.errors import (
 )
 from xscene.nn.bundle import open_bundle
 from xscene.nn.bundle_writer import BundleContent, SectionContent, write_bundle
+from xscene.nn.devices import Compute
 
 ALL = ("cls", "patch_mean", "patches", "scene_embedding", "object_embedding")
 FILES = [encoded(picture(seed)) for seed in range(6)]
@@ -198,10 +199,14 @@ def test_a_picture_that_stands_twice_is_computed_once(model):
     assert np.abs(found[0] - found[1]).max() > 0.01
 
 
-def test_patches_that_no_answer_can_hold_are_refused_before_anything_is_decoded(tmp_path):
-    model = tiny_model(tmp_path, limits=replace(LIMITS, max_answer_bytes=1024))
-    with pytest.raises(LimitExceeded, match=r"^patches: 1536 bytes of 3 pictures, the limit is 1024$"):
-        model.prepare(request([b"", b"", b""]), frozenset(["patches"]))
+def test_an_answer_that_cannot_be_sent_is_refused_before_anything_is_decoded(tmp_path):
+    model = tiny_model(tmp_path, limits=replace(LIMITS, max_answer_bytes=1500))
+    nothing = request([b"", b"", b""])
+    message = r"^outputs: 1792 bytes of the answer for 3 pictures, the limit is 1500$"
+    with pytest.raises(LimitExceeded, match=message):
+        model.prepare(nothing, frozenset(["patches"]))
+    with pytest.raises(LimitExceeded, match="1792 bytes of the answer for 2 pictures"):
+        model.prepare(request([b"", b""], group_ends=[2]), frozenset(["patches", "cls"]))
     assert run(model, request(FILES[:2]), "patches")["patches"].nbytes == 1024
 
 
@@ -248,6 +253,30 @@ def test_a_section_that_does_not_fit_is_named(factory, folder, name, changes, er
         factory.load("image", bundle_with(folder, name, **changes))
 
 
+def test_a_floorplan_with_a_scene_head_of_its_own_is_refused(factory, folder):
+    tiny = open_bundle(folder / "bundles" / "one")
+    made = {}
+    for name in ("image", "floorplan"):
+        section, tensors = tiny.section(name), tiny.tensors(name)
+        if name == "floorplan":
+            tensors["scene.project.bias"] = tensors["scene.project.bias"] + 1e-3
+        made[name] = SectionContent(
+            schema=section.schema,
+            config=section.config,
+            tensors=tensors,
+            preprocessing=section.preprocessing,
+            backbone=section.backbone,
+        )
+    content = BundleContent(name="apart", preset="test", width=8, trained=False, sections=made)
+    directory = write_bundle(content, folder / "bundles" / "apart").directory
+    alone = replace(content, name="alone", sections={"floorplan": made["floorplan"]})
+    assert factory.load("floorplan", write_bundle(alone, folder / "bundles" / "alone").directory)
+    message = r"bundle apart: section floorplan: scene\.project\.bias must be those of section image"
+    for name in ("image", "floorplan"):
+        with pytest.raises(BundleInvalid, match=message):
+            factory.load(name, directory)
+
+
 @pytest.mark.parametrize(
     ("size", "value", "message"),
     [("width", 6, "width is 6, the bundle's is 8"), ("hidden_width", 3, "hidden_width: 3, at least 4")],
@@ -287,3 +316,16 @@ def test_a_model_that_is_not_there_is_not_found(factory, folder, tmp_path):
 def test_warming_up_computes_what_callers_may_want(model, floorplan):
     model.warm_up()
     floorplan.warm_up()
+
+
+def test_a_lower_precision_is_told_and_gives_nearly_the_same(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    factory, bundle = tiny_factory(tmp_path / "one")
+    low_factory, low_bundle = tiny_factory(tmp_path / "two", LIMITS, Compute(CPU.device, "bfloat16"))
+    whole, low = factory.load("image", bundle), low_factory.load("image", low_bundle)
+    assert (whole.parameters["precision"], low.parameters["precision"]) == ("float32", "bfloat16")
+    tensors = request([encoded(picture(seed, 60, 40), "PNG") for seed in range(3)])
+    wanted, found = (run(model, tensors, "cls")["cls"] for model in (whole, low))
+    assert found.dtype == np.float32
+    assert 0 < np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from encoders_2d import decoding
-from encoders_2d.prepare import Resizing, decode_group_ends, decode_squares, num_rows
+from encoders_2d.prepare import GROUPS, Resizing, decode_squares, num_rows
 from tests.image_backbones import LIMITS, encoded, picture, request
+from xscene import pictures
 from xscene.errors import InvalidInput, LimitExceeded
 
 RESIZING = Resizing(side_px=28, jpeg_margin=2)
@@ -101,14 +101,14 @@ def test_boxes_are_in_the_upright_picture():
 def test_crops_of_a_large_jpeg_are_cut_from_all_its_pixels():
     large = picture(2, 640, 480)
     file = encoded(large, "JPEG", quality=95)
-    whole = decoding.read_header("image[0]", file, LIMITS).pixels()
+    whole = pictures.read_header("image[0]", file, LIMITS).pixels()
     (found,) = rows(request([file], [(100, 50, 140, 90)]))
     np.testing.assert_array_equal(found, RESIZING.square(whole, (100, 50, 140, 90)))
 
 
 def test_a_large_jpeg_as_a_whole_is_decoded_small_and_looks_the_same():
     file = encoded(picture(2, 640, 480), "JPEG", quality=95)
-    whole = decoding.read_header("image[0]", file, LIMITS).pixels()
+    whole = pictures.read_header("image[0]", file, LIMITS).pixels()
     (found,) = rows(request([file]))
     difference = np.abs(found.astype(int) - RESIZING.square(whole, None))
     assert 0 < difference.max() <= 12
@@ -117,9 +117,9 @@ def test_a_large_jpeg_as_a_whole_is_decoded_small_and_looks_the_same():
 
 def test_a_picture_that_stands_on_several_rows_is_decoded_once(monkeypatch):
     decoded = []
-    pixels = decoding.Picture.pixels
+    pixels = pictures.Picture.pixels
     monkeypatch.setattr(
-        decoding.Picture, "pixels", lambda self, least: (decoded.append(self.field), pixels(self, least))[1]
+        pictures.Picture, "pixels", lambda self, least: (decoded.append(self.field), pixels(self, least))[1]
     )
     boxes = [(0, 0, 32, 32), (0, 0, 64, 48), (8, 8, 32, 32), (0, 0, 32, 32)]
     files = [FILES[0], FILES[1], FILES[0], FILES[0]]
@@ -173,7 +173,7 @@ def test_too_many_pixels_are_named_for_one_picture_and_for_all():
 
 
 def test_nothing_is_decoded_before_every_header_was_read(monkeypatch):
-    monkeypatch.setattr(decoding.Picture, "pixels", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(pictures.Picture, "pixels", lambda *_: pytest.fail("decoded"))
     refused("image[3]: is none of JPEG, PNG, WebP", request([*FILES, b"nothing"]))
     refused(
         "boxes[2]: [0, 0, 99, 9] is no box in a picture of 64x48 pixels",
@@ -188,16 +188,16 @@ def test_nothing_is_decoded_before_every_header_was_read(monkeypatch):
         ((0, 5), "group_ends[0]: 0, needs more than 0: a group holds at least one picture"),
         ((2, 2, 5), "group_ends[1]: 2, needs more than 2: a group holds at least one picture"),
         ((3, 2, 5), "group_ends[1]: 2, needs more than 3: a group holds at least one picture"),
-        ((2, 6), "group_ends[1]: 6, the last group must end at 5, the last picture"),
+        ((2, 6), "group_ends[1]: 6, there are 5 pictures"),
         ((2, 4), "group_ends[1]: 4, the last group must end at 5, the last picture"),
     ],
 )
 def test_group_ends_that_cannot_be_are_named(values, message):
     with pytest.raises(InvalidInput) as caught:
-        decode_group_ends(np.array(values, np.int32), 5)
+        GROUPS.decode(np.array(values, np.int32), 5)
     assert caught.value.message == message
 
 
 def test_group_ends_that_can_be_are_taken():
-    assert decode_group_ends(np.array([1, 4, 5], np.int32), 5) == [1, 4, 5]
+    assert GROUPS.decode(np.array([1, 4, 5], np.int32), 5) == [1, 4, 5]
     assert num_rows(request(FILES), LIMITS) == 3

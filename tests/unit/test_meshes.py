@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tracemalloc
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +13,20 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoders_3d.meshes import Paint, Part, Surface, decode_mesh, num_scene_points
-from tests.points import MESHES, box, exported, glb, painted_box, png, textured_square, tree_of
+from encoders_3d.meshes import decode_mesh, num_scene_points
+from encoders_3d.surfaces import Paint, Part, Surface
+from tests.points import (
+    MESHES,
+    box,
+    exported,
+    glb,
+    glb_of,
+    one_mesh,
+    painted_box,
+    png,
+    textured_square,
+    tree_of,
+)
 from xscene.errors import InvalidInput, LimitExceeded
 
 MIB = 1 << 20
@@ -41,7 +54,6 @@ def test_each_face_gets_its_share_of_points_and_they_lie_on_it(num_faces, num_po
     surface = flat(triangles)
     points, colors = surface.sample(num_points, seed)
     assert points.shape == (num_points, 3)
-    assert points.dtype == np.float32
     assert colors is None
     counts = np.bincount(np.rint(points[:, 2]).astype(int), minlength=num_faces)
     # One draw in each equal share of the area: a face gets what it has coming, give or take one at each end.
@@ -155,6 +167,8 @@ def pictured(picture: bytes) -> bytes:
     return glb(tree, picture)
 
 
+NOTE = b"\0\0\0\3tEXta\0b" + zlib.crc32(b"tEXta\0b").to_bytes(4, "big")
+LONG_PNG = png(4, 4)[:33] + NOTE * 70 + png(4, 4)[33:]
 BINARY = "format binary_little_endian 1.0"
 XYZ = "property float x\nproperty float y\nproperty float z"
 FACE = "property list uchar int vertex_indices"
@@ -207,13 +221,19 @@ FAULTS = {
     "glb node that is not there": (changed(scenes=[{"nodes": [9]}]), "names a node past its"),
     "glb instances": (changed(nodes=[{"mesh": 0}] * 300), "3600 faces, the limit is 3000"),
     "glb many nodes": (changed(nodes=[{}] * 20_000), "20000 nodes, the limit is 16384"),
-    "glb picture bomb": (pictured(png(20_000, 20_000)), r"pixels of textures|images\[0\] is no PNG"),
+    "glb picture bomb": (
+        pictured(png(20_000, 20_000)),
+        r"images\[0\]: \d+ pixels \(\d+x\d+\), the limit is 65536",
+    ),
     "glb picture that only warns": (
         pictured(png(12_000, 12_000)),
-        r"pixels of textures|images\[0\] is no PNG",
+        r"images\[0\]: \d+ pixels \(\d+x\d+\), the limit is 65536",
     ),
-    "glb large picture": (pictured(png(300, 300)), "90000 pixels of textures, the limit is 65536"),
-    "glb tiff": (pictured(b"II*\0" + bytes(40)), r"images\[0\] is no PNG, JPEG, WEBP"),
+    "glb large picture": (
+        pictured(png(300, 300)),
+        r"images\[0\]: 90000 pixels .*, the limit is 65536",
+    ),
+    "glb tiff": (pictured(b"II*\0" + bytes(40)), r"images\[0\]: is none of JPEG, PNG, WebP"),
     "glb nothing": (glb({"scenes": [{"nodes": []}], "scene": 0}), "."),
     "ply without end": (b"ply\nformat ascii 1.0\n", "PLY without end_header"),
     "ply format": (ply("format ebcdic 1.0\nelement vertex 1"), "PLY format 'ebcdic 1.0' is none of"),
@@ -252,6 +272,44 @@ FAULTS = {
         ply(f"{BINARY}\nelement vertex 3\n{XYZ}\nelement face 20\n{FACE}", bytes(36) + POLYGON * 20),
         "5060 faces, the limit is 3000",
     ),
+    "obj corner from the end": (b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf -3 -2 -1\nv 9 9 9\n", "corner below 1"),
+    "obj corner before the first": (b"v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 7\nf 1/1 2/1 0/1\n", "corner below 1"),
+    "obj line that goes on": (b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 \\\n-1\n", "goes on in the next"),
+    "ply corner below the first": (
+        ply(
+            f"format ascii 1.0\nelement vertex 3\n{XYZ}\nelement face 1\n{FACE}",
+            b"0 0 0\n1 0 0\n0 1 0\n3 0 1 -1\n",
+        ),
+        "face corner -1, the first vertex is 0",
+    ),
+    "ply count of too many digits": (
+        ply(f"{BINARY}\nelement vertex {'9' * 5000}\n{XYZ}"),
+        "header line 'element",
+    ),
+    "glb corner below the first": (
+        glb_of(np.array([0, 1, -1], np.int8), meshes=one_mesh(indices=1)),
+        r"accessors\[1\] holds no indices",
+    ),
+    "glb corner past the last": (
+        glb_of(np.array([0, 1, 3], np.uint8), meshes=one_mesh(indices=1)),
+        r"names vertex 3, there are 3",
+    ),
+    "glb colours of fewer vertices": (
+        glb_of(np.ones((2, 3), np.float32), meshes=one_mesh(attributes={"COLOR_0": 1})),
+        "has shape",
+    ),
+    "glb colours that are no numbers": (
+        glb_of(np.full((3, 3), np.nan, np.float32), meshes=one_mesh(attributes={"COLOR_0": 1})),
+        "not finite",
+    ),
+    "glb primitives": (
+        glb_of(
+            meshes=[*one_mesh(), {"primitives": one_mesh()[0]["primitives"] * 200}], nodes=[{"mesh": 1}] * 100
+        ),
+        "20000 placed primitives, the limit is 16384",
+    ),
+    "glb pictures": (glb_of(images=[{"bufferView": 0}] * 20_000), "20000 pictures, the limit is 16384"),
+    "glb picture of countless parts": (pictured(LONG_PNG), "parts of a PNG besides its pixels"),
     "obj without faces": (b"v 0 0 0\nv 1 0 0\n", "."),
     "obj past its vertices": (b"v 0 0 0\nf 1 2 3\n", "."),
     "no area": (b"v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n", "has no area in any of its 1 faces"),
@@ -272,6 +330,13 @@ def test_a_faulty_file_is_refused_by_name_and_costs_no_memory(name):
         tracemalloc.stop()
     assert caught.value.violations[0].field == "mesh[2]"
     assert peak < 32 * MIB
+
+
+def test_a_place_far_from_the_origin_costs_a_mesh_no_digits():
+    near = box((1.0, 2.0, 0.5))
+    far = near.copy().apply_translation((5_000_000, 4_000_000, 0))
+    one_, other = (decode(exported(each, "obj")).sample(3000)[0] for each in (near, far))
+    np.testing.assert_allclose(other - (5_000_000, 4_000_000, 0), one_, atol=1e-6)
 
 
 @settings(deadline=None)

@@ -201,6 +201,20 @@ def test_outputs_are_as_the_metadata_says_and_warming_up_computes(models):
         }
 
 
+def test_a_mesh_of_any_size_is_the_same_object(models):
+    small = b"v 1 0 0\nv 3 0 0\nv 1 2 1\nf 1 2 3\n"
+    huge = b"v 1e50 0 0\nv 3e50 0 0\nv 1e50 2e50 1e50\nf 1 2 3\n"
+    far = b"v 8000001 9000000 0\nv 8000003 9000000 0\nv 8000001 9000002 1\nf 1 2 3\n"
+    found = run(models["mesh"], meshes(small, huge, far), OBJECT)[OBJECT]
+    np.testing.assert_allclose(found[1:], found[[0, 0]], atol=1e-4)
+
+
+def test_a_mesh_of_no_size_is_the_callers_fault(models):
+    thin = b"v 0 0 0\nv 1e160 0 0\nv 0 1e-10 0\nf 1 2 3\n"
+    with pytest.raises(InvalidInput, match=r"mesh\[0\]: are too far apart"):
+        run(models["mesh"], meshes(thin), OBJECT)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

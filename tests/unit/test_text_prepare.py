@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoders_1d.prepare import Limits, decode_group_ends, decode_texts, join_groups, passes
+from encoders_1d.prepare import GROUPS, Limits, decode_texts, join_groups, passes
 from xscene.errors import InvalidInput, LimitExceeded
 
 LIMITS = Limits(max_items=4, max_text_bytes=20)
@@ -65,7 +65,7 @@ def test_a_text_that_is_none_is_the_callers_fault(text, fault):
 
 
 def ends(*values: int, num_items: int = 5) -> list[int]:
-    return decode_group_ends(np.array(values, np.int32), num_items)
+    return GROUPS.decode(np.array(values, np.int32), num_items)
 
 
 def test_groups_are_joined_by_single_spaces():

@@ -8,10 +8,11 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from PIL import Image, ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL.JpegImagePlugin import MARKER, JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
@@ -28,6 +29,12 @@ _FAULTS = (OSError, SyntaxError, ValueError, LookupError, TypeError, EOFError, s
 _MAX_REASON_CHARS = 100
 
 _START_OF_SCAN = b"\xff\xda"
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_PNG_CHUNK = struct.Struct(">I4s")
+_PNG_CHECKSUM_BYTES = 4
+_PNG_NOTES = frozenset({b"iCCP", b"iTXt", b"zTXt", b"tEXt"})
+_MARK = 0xFF
+_NO_SEGMENT = ("", "", None)
 _WEBP_HEADER_BYTES = 30
 
 _EXIF_PREFIX = b"Exif\0\0"
@@ -53,6 +60,7 @@ class Limits:
     max_image_pixels: int
     min_image_side: int
     max_jpeg_scans: int
+    max_image_parts: int
 
     def check_size(self, field: str, width: int, height: int) -> None:
         """Refuse a picture that has too many pixels, or too few."""
@@ -107,6 +115,8 @@ def read_header(field: str, data: bytes, limits: Limits) -> Picture:
     if kind == WEBP:
         # Its decoder takes memory for all pixels as soon as it is made.
         limits.check_size(field, *_webp_size(field, data))
+    _check_parts(field, data, kind, limits)
+    data = without_notes(data)
     with _named(field, kind), _CLASSES[kind](io.BytesIO(data)) as file:
         size, exif = file.size, file.info.get("exif", b"")
         is_animated = bool(getattr(file, "is_animated", False))
@@ -123,11 +133,57 @@ def read_header(field: str, data: bytes, limits: Limits) -> Picture:
 def _kind(field: str, data: bytes) -> str:
     if data.startswith(b"\xff\xd8\xff"):
         return JPEG
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if data.startswith(_PNG_MAGIC):
         return PNG
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return WEBP
     raise InvalidInput.at(field, f"is none of {JPEG}, {PNG}, {WEBP}")
+
+
+def _check_parts(field: str, data: bytes, kind: str, limits: Limits) -> None:
+    """Refuse a file of countless small parts, through which the library steps one by one."""
+    if kind == WEBP:
+        return
+    names = _jpeg_parts(data) if kind == JPEG else (name for name, _, _ in _png_chunks(data))
+    num_parts = sum(
+        1 for _ in islice((name for name in names if name != b"IDAT"), limits.max_image_parts + 1)
+    )
+    if num_parts > limits.max_image_parts:
+        unit = f"parts of a {kind} besides its pixels, or more"
+        raise LimitExceeded.of(field, value=num_parts, limit=limits.max_image_parts, unit=unit)
+
+
+def _jpeg_parts(data: bytes) -> Iterator[bytes]:
+    """The markers in front of the pixels; of bytes that belong to none, each."""
+    position = len(_START_OF_SCAN)
+    while position + 1 < len(data):
+        marker = data[position : position + 2]
+        if marker == _START_OF_SCAN:
+            return
+        yield marker
+        position += 1
+        if marker[0] == _MARK and marker[1] not in (0, _MARK):
+            position += 1
+            if MARKER.get(int.from_bytes(marker), _NO_SEGMENT)[2] is not None:
+                position += max(int.from_bytes(data[position : position + 2]), 2)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and end of each chunk."""
+    start, name = len(_PNG_MAGIC), b""
+    while start + _PNG_CHUNK.size <= len(data) and name != b"IEND":
+        num_bytes, name = _PNG_CHUNK.unpack_from(data, start)
+        end = start + _PNG_CHUNK.size + num_bytes + _PNG_CHECKSUM_BYTES
+        yield name, start, end
+        start = end
+
+
+def without_notes(data: bytes) -> bytes:
+    """A file whose PNG has no text and no colour profile, of which a few bytes inflate to megabytes."""
+    chunks = list(_png_chunks(data)) if data.startswith(_PNG_MAGIC) else []
+    if not any(name in _PNG_NOTES for name, _, _ in chunks):
+        return data
+    return _PNG_MAGIC + b"".join(data[start:end] for name, start, end in chunks if name not in _PNG_NOTES)
 
 
 def _webp_size(field: str, data: bytes) -> tuple[int, int]:
@@ -169,13 +225,16 @@ def _rgb(image: Image.Image) -> Image.Image:
     """8-bit RGB; what is transparent lies on white."""
     if image.mode.startswith("I"):
         # Pillow would clip 16 bits, not scale them.
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        deep, clear = np.asarray(image), image.info.get("transparency")
+        image = Image.fromarray((deep >> 8).astype(np.uint8))
+        if clear is not None:
+            image.putalpha(Image.fromarray(np.where(deep == clear, 0, 255).astype(np.uint8)))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layered = image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
         white.paste(layered, mask=layered.getchannel("A"))
         return white
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @contextlib.contextmanager

@@ -10,12 +10,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from encoders_2d.decoding import Limits, read_header
 from tests.image_backbones import encoded, picture
 from tests.memory import growth_below
 from xscene.errors import InvalidInput, LimitExceeded
+from xscene.pictures import Limits, read_header
 
-LIMITS = Limits(max_image_bytes=200_000, max_image_pixels=250_000, min_image_side=4, max_jpeg_scans=12)
+LIMITS = Limits(
+    max_image_bytes=200_000, max_image_pixels=250_000, min_image_side=4, max_jpeg_scans=12, max_image_parts=40
+)
 PICTURE = picture()
 
 
@@ -64,6 +66,13 @@ def test_grey_becomes_three_equal_channels():
 def test_sixteen_bits_are_scaled_and_not_clipped():
     deep = PICTURE[..., 0].astype(np.uint16) << 8 | 0x7F
     np.testing.assert_array_equal(decode(encoded(Image.fromarray(deep)))[..., 0], PICTURE[..., 0])
+
+
+def test_sixteen_bits_of_a_transparent_shade_lie_on_white():
+    deep = PICTURE[..., 0].astype(np.uint16) << 8 | 0x7F
+    found = decode(encoded(Image.fromarray(deep), transparency=int(deep[3, 5])))
+    assert 0 < (deep == deep[3, 5]).sum() < deep.size
+    np.testing.assert_array_equal(found[..., 0], np.where(deep == deep[3, 5], 255, PICTURE[..., 0]))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
@@ -226,12 +235,39 @@ def test_a_progressive_jpeg_of_countless_scans_is_refused():
     assert refused(data[:-2] + last * 9 + data[-2:]).endswith("JPEG scans, the limit is 12")
 
 
-def test_text_that_inflates_is_refused():
-    text = chunk(b"zTXt", b"note\0\0" + zlib.compress(bytes(100 << 20), 9))
-    assert len(text) < 200_000
-    assert refused(png_of(32, 32, text, chunk(b"IDAT", zlib.compress(bytes(97 * 32))))).startswith(
-        "image[3]: damaged PNG"
-    )
+PIXELS = chunk(b"IDAT", zlib.compress(bytes(97 * 32)))
+JPEG_FILE = encoded(PICTURE, "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (png_of(32, 32, *[chunk(b"tEXt", b"a\0b")] * 40, PIXELS), "PNG"),
+        (png_of(32, 32, PIXELS, *[chunk(b"tEXt", b"a\0b")] * 40), "PNG"),
+        (JPEG_FILE[:2] + b"\xff\xfe\0\2" * 41 + JPEG_FILE[2:], "JPEG"),
+        (JPEG_FILE[:2] + b"\xff\xfe\0\0" * 41 + JPEG_FILE[2:], "JPEG"),
+        (JPEG_FILE[:2] + b"\xff\xf0" * 41 + JPEG_FILE[2:], "JPEG"),
+        (JPEG_FILE[:2] + b"\xff" * 41 + JPEG_FILE[2:], "JPEG"),
+        (JPEG_FILE[:20] + b"\0" * 41 + JPEG_FILE[20:], "JPEG"),
+    ],
+)
+def test_a_file_of_countless_small_parts_is_refused(data, kind):
+    assert refused(data) == f"image[3]: 41 parts of a {kind} besides its pixels, or more, the limit is 40"
+
+
+def test_pixels_may_come_in_any_number_of_chunks():
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in PICTURE[:32, :32]))
+    each = [chunk(b"IDAT", rows[start : start + 8]) for start in range(0, len(rows), 8)]
+    assert len(each) > 40
+    np.testing.assert_array_equal(decode(png_of(32, 32, *each)), PICTURE[:32, :32])
+
+
+@pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"iCCP"])
+def test_text_and_profiles_that_inflate_are_not_read(name):
+    head = b"note\0\1\0\0\0" if name == b"iTXt" else b"note\0\0"
+    notes = [chunk(name, head + zlib.compress(bytes(900_000), 9))] * 30
+    with growth_below(1 << 20):
+        assert decode(png_of(32, 32, *notes, PIXELS, *notes[:5])).shape == (32, 32, 3)
 
 
 def shown(data: bytes) -> tuple[str, np.ndarray | None]:
