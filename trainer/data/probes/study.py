@@ -103,7 +103,7 @@ def _split(dataset: PreparedDataset, rooms: Sequence[Room], split: PreparedSplit
     found = dataset.scene_ids(split)
     if differing := sorted({room.scan_id for room in wanted} ^ set(found)):
         raise PreconditionFailed(
-            f"split {split}: {len(differing)} scans are not in rooms and prepared scenes both: {differing[0]}, ..."
+            f"split {split}: rooms and prepared scenes differ in {len(differing)} scans: {differing[0]}"
         )
     if not wanted:
         raise PreconditionFailed(f"no rooms of split {split}; 27 places or more have all splits")
