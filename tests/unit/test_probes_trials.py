@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def recall_of_all_orders(scores, right, k):
     orders = [
         order
         for order in permutations(range(len(scores)))
-        if all(scores[one] >= scores[other] for one, other in zip(order, order[1:], strict=False))
+        if all(scores[one] >= scores[other] for one, other in pairwise(order))
     ]
     return np.mean([any(right[at] for at in order[:k]) for order in orders])
 

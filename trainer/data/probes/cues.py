@@ -26,6 +26,8 @@ PIXEL_STEP = 4
 CELL_M, SIDE_CELLS = 0.1, 128
 WHITE_FROM = 250
 EXTENT_PERCENT = (0.5, 99.5)
+# Of a mean: a channel that is nowhere lit is divided by no less.
+DARKEST = 1 / 255
 OUTSIDE, INK, UNKNOWN = 0, 1, 2
 
 Words = frozenset[str]
@@ -73,7 +75,10 @@ def cues_of(scene: Scene) -> Cues:
     return Cues(
         means={source: each.mean(axis=0) for source, each in colors.items()},
         histograms={source: histogram(each) for source, each in colors.items()},
-        balanced={source: histogram(each / each.mean(axis=0) / 2) for source, each in colors.items()},
+        balanced={
+            source: histogram(each / np.maximum(2 * each.mean(axis=0), DARKEST))
+            for source, each in colors.items()
+        },
         footprints={
             Source.FLOORPLAN: plan_footprint(plans[0], np.array(matrix)),
             Source.CLOUD: cloud_footprint(cloud.points.xyz),
@@ -133,7 +138,8 @@ def cloud_footprint(xyz: Floats) -> Mask:
 def enclosed(ink: Mask) -> Mask:
     """Ink and all that cannot be reached from the border without crossing it."""
     framed = np.pad(np.where(ink, INK, UNKNOWN).astype(np.uint8), 1, constant_values=UNKNOWN)
-    image = Image.fromarray(framed)
+    # Filling writes nothing into an image that still shares the array's memory.
+    image = Image.fromarray(framed).copy()
     ImageDraw.floodfill(image, (0, 0), OUTSIDE)
     found: NDArray[np.bool_] = np.asarray(image)[1:-1, 1:-1] != OUTSIDE
     return found
