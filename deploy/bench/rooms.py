@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.bench.report import table
-from trainer.data.probes.census import SplitCounts
+from trainer.data.probes.census import Overlaps, SplitCounts
 from trainer.data.probes.gallery import SceneOutcome
 from trainer.data.probes.study import Settings, Study
 from trainer.data.probes.trials import Outcome, Share
@@ -70,7 +70,7 @@ def page(found: Study, run: Mapping[str, Any], settings: Settings) -> str:
         "## What they hold\n",
         COUNTS.format(min_pixels=seen.min_pixels, min_vertices=seen.min_vertices),
         _counts(found),
-        _overlaps(found),
+        overlap_words(found.overlaps),
         "## Shortcuts\n",
         SHARES.format(num_draws=f"{bootstrap.num_draws:,}"),
         SCENES,
@@ -150,9 +150,10 @@ def _counts(found: Study) -> str:
     return table(("", *(str(split) for split in found.counts)), lines)
 
 
-def _overlaps(found: Study) -> str:
+def overlap_words(found: Overlaps) -> str:
+    """What splits share, which is to be nothing."""
     names = {"assets": "assets", "models": "CAD models", "places": "places", "look_alike_sets": "threes"}
-    shared = {words: getattr(found.overlaps, name) for name, words in names.items()}
+    shared = {words: getattr(found, name) for name, words in names.items()}
     if not any(shared.values()):
         return f"No two splits share {_listed(shared)}.\n"
     faults = (f"{len(each)} {words}, such as {each[0]}" for words, each in shared.items() if each)
