@@ -33,6 +33,7 @@ def room(scan_id, split, *pieces, three=0, kind="office", partial=False):
         scan_id=scan_id,
         place_id=scan_id[:-3],
         look_alikes=three,
+        furniture=scan_id[:-3],
         kind=kind,
         split=split,
         partial=partial,
@@ -95,6 +96,7 @@ def test_rooms_are_read_from_the_extras_of_their_scans(tmp_path):
     assert [each.asset_id for each in found.pieces] == [each.asset.asset_id for each in made.pieces]
     assert [each.num_vertices for each in found.pieces] == [3] * len(made.pieces)
     assert found.num_vertices == len(capture.scan.objects)
+    assert found.furniture == "set 0"
     told = {capture.object_id(said.fact.target) for said in capture.referrals}
     assert sum(each.is_told for each in found.pieces) == len(told)
     numbers = {each["object_id"] for each in json.loads((scan / "extras" / "objects.json").read_text())}

@@ -149,8 +149,8 @@ def test_every_cue_finds_the_scenes_that_differ_in_it(tmp_path):
         a_scene(tmp_path, "two", (30, 30, 250), (6.0, 2.5), "a blue sofa"),
     ]
     members = [
-        Member(scan_id=scene.record.scene_id, place_id=scene.record.scene_id, look_alikes=at)
-        for at, scene in enumerate(scenes)
+        Member(scan_id=name, place_id=name, look_alikes=at, furniture=name)
+        for at, name in enumerate(scene.record.scene_id for scene in scenes)
     ]
     cues = [cues_of(scene) for scene in scenes]
     for probe in probes({})["scene"]:

@@ -53,6 +53,7 @@ def write_extras(root: Path) -> Path:
         extras.mkdir(parents=True)
         scene = {
             "place_id": record.place_id,
+            "kin": "first",
             "set": int(record.place_id[5:]),
             "room": record.label,
             "split": record.split,
@@ -86,7 +87,7 @@ def written(data, tmp_path_factory):
 
 
 def member(scan="a_00", place="a", three=0):
-    return Member(scan_id=scan, place_id=place, look_alikes=three)
+    return Member(scan_id=scan, place_id=place, look_alikes=three, furniture=place)
 
 
 def look(object_id, label, asset, scan=None):
@@ -195,7 +196,7 @@ def test_the_page_has_chance_beside_every_figure_and_full_tables(written):
     ]
     assert len(figures) == 3
     assert {line.count("..") for line in figures} == {4}
-    assert {line.count(" | ") for line in table_lines} == {3, 4, 6}
+    assert {line.count(" | ") for line in table_lines} == {3, 4, 7}
 
 
 def test_shared_furniture_is_told_in_bold():

@@ -89,11 +89,16 @@ def test_no_draws_are_refused():
 
 
 def members(*triples):
-    return [Member(scan_id=scan, place_id=place, look_alikes=three) for scan, place, three in triples]
+    """Places a and b hold the same furniture."""
+    return [
+        Member(scan_id=scan, place_id=place, look_alikes=three, furniture=place.replace("b", "a"))
+        for scan, place, three in triples
+    ]
 
 
 # Two threes; place a is scanned twice.
 SCANS = members(("a0", "a", 0), ("a1", "a", 0), ("b0", "b", 0), ("c0", "c", 1))
+REFURNISHED = members(("d0", "d", 0))
 
 
 def test_a_scan_is_sought_among_all_and_its_place_among_its_three():
@@ -128,3 +133,13 @@ def test_views_are_sought_in_their_own_scan_without_themselves_and_without_the_o
     # each of b0 among one right and three wrong ones.
     assert (found.wanted.num_queries, found.wanted.gallery) == (4, 4)
     assert found.wanted.first.value == pytest.approx((1 / 3 + 1 / 3 + 1 / 4 + 1 / 4) / 4)
+
+
+def test_an_arrangement_is_sought_among_places_of_the_same_furniture():
+    found = find_scan(np.zeros((5, 5)), [*SCANS, *REFURNISHED], [*SCANS, *REFURNISHED], DRAWS)
+    # a0, a1 and b0 choose among themselves; c0 and d0 have nothing to be mistaken for.
+    assert found.among_same_furniture.num_queries == 3
+    assert found.among_same_furniture.gallery == 3
+    assert found.among_same_furniture.first.value == pytest.approx((2 / 3 + 2 / 3 + 1 / 3) / 3)
+    alone = find_scan(np.zeros((2, 2)), SCANS[2:], SCANS[2:], DRAWS)
+    assert alone.among_same_furniture is None

@@ -14,6 +14,7 @@ from trainer.data.scans import Split
 from xscene.errors import InvalidInput, NotFound
 
 SCANS = "scans"
+REFURNISHED = "refurnished"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Room:
     place_id: str
     look_alikes: int
     """The number of its three."""
+    furniture: str
+    """Scans with the same name hold the same furniture, but for what a rescan changed."""
     kind: str
     split: Split
     partial: bool
@@ -145,6 +148,7 @@ def _room(folder: Path) -> Room:
         scan_id=folder.name,
         place_id=scene["place_id"],
         look_alikes=scene["set"],
+        furniture=scene["place_id"] if scene["kin"] == REFURNISHED else f"set {scene['set']}",
         kind=scene["room"],
         split=Split(scene["split"]),
         partial=scene["partial"],

@@ -21,6 +21,8 @@ class Member:
     scan_id: str
     place_id: str
     look_alikes: int
+    furniture: str
+    """Members with the same name show the same furniture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,8 @@ class SceneOutcome:
     """Any scan of the three is right."""
     among_look_alikes: Outcome
     """Only scans of the own three may be chosen; those of the own place are right."""
+    among_same_furniture: Outcome | None
+    """Only places with the same furniture, arranged otherwise; None where no query has such a place."""
 
 
 def find_scan(
@@ -69,14 +73,18 @@ def _outcome(
     # Whoever has nothing to find is no query of the other two either.
     askable = (right & allowed).any(axis=1, keepdims=True)
 
+    same = allowed & three & _same(queries, gallery, "furniture")
+    arranged = askable & (same & ~place).any(axis=1, keepdims=True)
+
     def made(is_right: Mask, may_be: Mask) -> Outcome:
-        trial = Trial(scores=scores, right=is_right & askable, allowed=may_be, clusters=clusters)
+        trial = Trial(scores=scores, right=is_right, allowed=may_be, clusters=clusters)
         return trial.outcome(bootstrap)
 
     return SceneOutcome(
         wanted=made(right, allowed),
-        look_alikes=made(three, allowed),
-        among_look_alikes=made(place, allowed & three),
+        look_alikes=made(three & askable, allowed),
+        among_look_alikes=made(place & askable, allowed & three),
+        among_same_furniture=made(place & arranged, same) if (place & arranged & same).any() else None,
     )
 
 

@@ -108,7 +108,13 @@ def _split(dataset: PreparedDataset, rooms: Sequence[Room], split: PreparedSplit
     if not wanted:
         raise PreconditionFailed(f"no rooms of split {split}; 27 places or more have all splits")
     members = [
-        Member(scan_id=room.scan_id, place_id=room.place_id, look_alikes=room.look_alikes) for room in wanted
+        Member(
+            scan_id=room.scan_id,
+            place_id=room.place_id,
+            look_alikes=room.look_alikes,
+            furniture=room.furniture,
+        )
+        for room in wanted
     ]
     return _Split(dataset, members)
 
