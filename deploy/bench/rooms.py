@@ -174,7 +174,7 @@ def _furniture(found: Study) -> str:
     lines = [(name, *_outcome(each)) for name, each in outcomes.items()]
     rest = (
         f"Always saying the most frequent category of the training split is right for {named.majority:.1%}"
-        f" of the queries. The mean over categories is {named.mean_over_categories:.1%},"
+        f" of the queries.\nThe mean over categories is {named.mean_over_categories:.1%},"
         f" chance {1 / named.categories:.1%}.\n"
     )
     return table(header, lines) + "\n" + rest
