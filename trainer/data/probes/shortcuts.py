@@ -46,17 +46,7 @@ class Probe:
 def probes(weights: Mapping[str, float]) -> dict[str, list[Probe]]:
     """The probes of both tasks; weights are those of words."""
     views, cloud, plan, said = Source.VIEWS, Source.CLOUD, Source.FLOORPLAN, Source.SENTENCES
-    cues: dict[str, tuple[Callable[[Cues, Source], Any], Compare]] = {
-        "mean colour": (lambda cues, source: cues.means[source], _near),
-        "colour histogram": (lambda cues, source: cues.histograms[source], _shared),
-        "balanced histogram": (lambda cues, source: cues.balanced[source], _shared),
-        "footprint IoU": (lambda cues, source: cues.footprints[source], footprint_iou),
-        "object count": (lambda cues, source: cues.num_objects[source], lambda a, b: -abs(a - b)),
-        "bag of words": (
-            lambda cues, source: cues.words[source],
-            lambda one, other: word_likeness(one, other, weights),
-        ),
-    }
+    cues = _comparisons(weights)
 
     def listed(pairs: Iterable[tuple[str, Source, Source]]) -> list[Probe]:
         return [Probe(cue, query, gallery, *cues[cue]) for cue, query, gallery in pairs]
@@ -109,3 +99,18 @@ def _near(one: Floats, other: Floats) -> float:
 def _shared(one: Floats, other: Floats) -> float:
     """The part that two histograms share."""
     return float(np.minimum(one, other).sum())
+
+
+def _comparisons(weights: Mapping[str, float]) -> dict[str, tuple[Callable[[Cues, Source], Any], Compare]]:
+    """What each cue takes of a scan, and how two are compared."""
+    return {
+        "mean colour": (lambda cues, source: cues.means[source], _near),
+        "colour histogram": (lambda cues, source: cues.histograms[source], _shared),
+        "balanced histogram": (lambda cues, source: cues.balanced[source], _shared),
+        "footprint IoU": (lambda cues, source: cues.footprints[source], footprint_iou),
+        "object count": (lambda cues, source: cues.num_objects[source], lambda a, b: -abs(a - b)),
+        "bag of words": (
+            lambda cues, source: cues.words[source],
+            lambda one, other: word_likeness(one, other, weights),
+        ),
+    }
