@@ -49,10 +49,10 @@ three that hold the same furniture, arranged otherwise. A three shares outline, 
 always finds the three and guesses within it reaches R@1 {guess:.1%} for a scene, so R@1 has to be read beside
 the last two columns.
 
-Colours are compared by their mean or by 512 bins; `balanced` takes exposure and white balance out by dividing
-each channel by its mean. Footprints are what walls, or points, enclose from above, at the best of four quarter
-turns. Words weigh by their rarity in the sentences of the training split; a cloud's words are its labels. Counts
-are of objects that a view shows, that a sentence is about, or that the scan holds.
+Colours are compared by their mean or by 512 bins; `balanced` takes exposure and white balance out by
+dividing each channel by its mean. Footprints are what walls, or points, enclose from above, at the best of
+four quarter turns. Words weigh by their rarity in the sentences of the training split; a cloud's words are
+its labels. Counts are of objects that a view shows, that a sentence is about, or that the scan holds.
 """
 COUNTS = """\
 Furniture only; walls, floor, doors and windows are left out. Seen is a piece of at least {min_pixels} pixels
