@@ -100,6 +100,24 @@ def show(
 
 
 @app.command()
+def sheet(
+    data: Annotated[Path, typer.Argument(help="Folder of the data set.")],
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("rooms.png"),
+    count: Annotated[int, typer.Option(min=1, help="Rooms, of different kinds and splits.")] = 24,
+) -> None:
+    """Write one picture of many rooms, each with a view, cloud, floorplan and sentence.
+
+    Example: python -m deploy rooms sheet var/rooms --out rooms.png
+    """
+    with one_sentence(), extra("rooms", "rooms", PARTS):
+        from trainer.data.rooms.sheet import sheet as drawn
+
+        image, scans = drawn(data, count)
+        image.save(out)
+    typer.echo(f"{out}: {len(scans)} rooms")
+
+
+@app.command()
 def check(out: Annotated[Path, typer.Argument(help="Folder of the data set.")]) -> None:
     """Compare every file of a data set with its digest; exit 1 where one differs.
 

@@ -152,6 +152,43 @@ def points(
     typer.echo(f"{out / encoder.PAGE_FILE} is written")
 
 
+@app.command()
+def rooms(
+    data: Annotated[Path, typer.Argument(help="Folder of furnished rooms.")],
+    prepared: Annotated[Path, typer.Option(help="Folder of the scenes that were prepared from them.")],
+    out: Annotated[Path, typer.Option(help="Directory of the page and the record.")] = Path(
+        "docs/benchmarks"
+    ),
+    backbones_dir: Annotated[Path, typer.Option(help="Frozen networks.")] = backbones.CACHE_DIR,
+    min_pixels: Annotated[int, typer.Option(min=1, help="Pixels of a piece that is seen.")] = 500,
+    min_vertices: Annotated[int, typer.Option(min=1, help="Vertices of a piece that is scanned.")] = 50,
+    num_draws: Annotated[int, typer.Option("--draws", min=1, help="Draws for the intervals.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+) -> None:
+    """Count what furnished rooms hold, and probe them with cheap cues and frozen features.
+
+    Example: python -m deploy bench rooms var/rooms --prepared var/prepared/rooms
+    """
+    from deploy.bench import rooms as pages
+    from trainer.data.probes.census import Seen
+    from trainer.data.probes.neighbours import FrozenNetwork
+    from trainer.data.probes.study import Settings, study
+    from trainer.data.probes.trials import Bootstrap
+
+    settings = Settings(
+        seen=Seen(min_pixels=min_pixels, min_vertices=min_vertices),
+        bootstrap=Bootstrap(num_draws=num_draws, seed=seed),
+    )
+    run = _run_facts(1) | pages.origin(data)
+    network = FrozenNetwork(backbones.ensure(backbones.MOBILENET, backbones_dir)[0])
+    found = study(data, prepared, network, settings)
+    out.mkdir(parents=True, exist_ok=True)
+    record = pages.record(found, run, settings)
+    (out / pages.RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n")
+    (out / pages.PAGE_FILE).write_text(pages.page(found, run, settings))
+    typer.echo(f"{out / pages.PAGE_FILE} is written")
+
+
 def _run_facts(num_rounds: int) -> dict[str, Any]:
     """When, where and how a run was made."""
     return {

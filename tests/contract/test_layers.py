@@ -18,6 +18,7 @@ TRAINER, DATA, ROOMS = "Inside trainer", "Inside trainer.data", "Inside trainer.
 READERS = "Inside trainer.data.readers"
 PREPARED, PREPARATION = "Inside xscene.prepared", "Inside trainer.data.preparation"
 SAMPLES, NO_TORCH_EITHER = "Inside trainer.data.datasets", "Preparation is free of torch"
+PROBES = "Inside trainer.data.probes"
 NO_TORCH = "Client and runtime are free of torch"
 NO_SERVER = "The client needs no server"
 NO_GRPC = "Models and the domain are free of gRPC and of messages"
@@ -83,6 +84,8 @@ VIOLATIONS = (
     ("trainer/data/datasets/collation.py", "import trainer.data.datasets.dataset", {SAMPLES}),
     ("trainer/data/datasets/extra.py", '"""A new module."""', {SAMPLES}),
     ("trainer/data/datasets/dataset.py", "import trainer.data.preparation.production", {DATA}),
+    ("trainer/data/probes/cues.py", "import trainer.data.probes.study", {PROBES}),
+    ("trainer/data/probes/extra.py", '"""A new module."""', {PROBES}),
 )
 
 

@@ -18,7 +18,7 @@ from trainer.data.rooms.placing import Piece
 from trainer.data.rooms.programmes import PROGRAMMES, Where
 from trainer.data.rooms.relations import Relation, confusable, facts
 from trainer.data.rooms.sentences import PHRASES, Speech, refer
-from trainer.data.rooms.shells import make_shell
+from trainer.data.rooms.shells import OpeningKind, make_shell
 from trainer.data.rooms.streams import stream
 
 
@@ -113,6 +113,49 @@ def test_the_one_between_two_others_is_found(library):
     assert ("bed", Relation.BETWEEN, ("box", "sofa")) not in found
 
 
+def slow_holds_alone(scene, fact, points):
+    """The meaning of a relation to the room itself, or to all pieces of the same name."""
+    target = scene.piece(fact.target)
+    walls, spots = scene.shell.walls(), points(target.footprint)
+    rivals = [
+        points(other.footprint)
+        for other in scene.pieces
+        if other.asset.family in confusable(target.asset.family) and other.key != target.key
+    ]
+    sills = {
+        kind: [
+            walls[each.wall].at((each.start + each.end) / 2)
+            for each in scene.shell.openings
+            if each.kind is kind
+        ]
+        for kind in OpeningKind
+    }
+
+    def near(from_spots, goals):
+        return min(float(np.linalg.norm(from_spots - goal, axis=1).min()) for goal in goals)
+
+    to_wall = min(float(((spots - wall.start) @ wall.inward).min()) for wall in walls)
+    to_door, doors = near(spots, sills[OpeningKind.DOOR]), sills[OpeningKind.DOOR]
+    size = float(np.prod(target.asset.size_m))
+    sizes = [
+        float(np.prod(other.asset.size_m))
+        for other in scene.pieces
+        if other.asset.family in confusable(target.asset.family) and other.key != target.key
+    ]
+    # Bounds are wider than those of the relations by more than the grid of points misses.
+    return {
+        Relation.CORNER: lambda: near(spots, scene.shell.outline) < 1.0,
+        Relation.MIDDLE: lambda: to_wall > 1.0,
+        Relation.DOOR: lambda: to_door < 1.5,
+        Relation.WINDOW: lambda: near(spots, sills[OpeningKind.WINDOW]) < 2.0,
+        Relation.CEILING: lambda: target.footprint.high > scene.shell.height - 0.05,
+        Relation.ONLY: lambda: not rivals,
+        Relation.NEAREST_DOOR: lambda: all(to_door < near(rival, doors) for rival in rivals),
+        Relation.FARTHEST_DOOR: lambda: all(to_door > near(rival, doors) for rival in rivals),
+        Relation.LARGEST: lambda: all(size > other for other in sizes),
+    }[fact.relation]()
+
+
 def slow_holds(scene, fact):
     """The meaning of a relation, from the boxes' points and axes alone."""
     target = scene.piece(fact.target)
@@ -130,7 +173,7 @@ def slow_holds(scene, fact):
         return spots @ rotation.T + (footprint.x, footprint.y)
 
     if not fact.anchors:
-        return True
+        return slow_holds_alone(scene, fact, points)
     anchor = scene.piece(fact.anchors[0]).footprint
     there, here = points(anchor), points(box)
     gap = np.linalg.norm(there[:, None] - here[None], axis=2).min()
@@ -145,8 +188,17 @@ def slow_holds(scene, fact):
         Relation.BEFORE: ahead > anchor.depth / 2,
         Relation.RIGHT: aside > anchor.width / 2,
         Relation.LEFT: aside < -anchor.width / 2,
-        Relation.BETWEEN: True,
+        Relation.BETWEEN: lies_between(scene, fact),
     }[fact.relation]
+
+
+def lies_between(scene, fact):
+    """Nearer to each of the two than they are to each other, when there are two."""
+    if len(fact.anchors) != 2:
+        return False
+    box, *ends = (scene.piece(key).footprint for key in (fact.target, *fact.anchors))
+    apart = math.hypot(ends[0].x - ends[1].x, ends[0].y - ends[1].y)
+    return all(math.hypot(box.x - end.x, box.y - end.y) < apart for end in ends)
 
 
 def test_every_sentence_is_true_by_geometry(rooms):

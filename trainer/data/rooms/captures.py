@@ -148,7 +148,7 @@ def capture(
         partial=partial,
         drawings=drawings,
         referrals=referrals,
-        models=_models(place, room, recipe, library),
+        models=cad_models(place, room, recipe, library),
     )
 
 
@@ -223,7 +223,7 @@ def _turn(yaw: float) -> Matrix:
     return np.array(((c, -s, 0, 0), (s, c, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0)))
 
 
-def _models(place: Place, room: Room, recipe: Recipe, library: Library) -> dict[str, Asset]:
+def cad_models(place: Place, room: Room, recipe: Recipe, library: Library) -> dict[str, Asset]:
     """A CAD model for each piece: its own, or for a share of them another of the family.
 
     The same piece has the same model in every scan of a place.

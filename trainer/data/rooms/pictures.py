@@ -31,18 +31,26 @@ def picture(scan: Path) -> Image.Image:
         raise NotFound(f"no room in {scan}")
     scene = json.loads((scan / "extras" / "scene.json").read_text())
     mesh = read_ply(scan / f"{scan.name}_vh_clean_2.ply")
-    labelled = read_ply(scan / f"{scan.name}_vh_clean_2.labels.ply")
-    assert labelled.labels is not None
-    aligned = apply(np.array(scene["aligned_from_raw"]), mesh.vertices)
-    below = labelled.labels != NYU40_CEILING
+    aligned, colors, labels = below_ceiling(scan, mesh, np.array(scene["aligned_from_raw"]))
     clouds = [
-        _cloud(aligned[below], mesh.colors[below], 0.0),
-        _cloud(aligned[below], palette()[labelled.labels[below]], 0.0),
-        _cloud(aligned[below], mesh.colors[below], TILT_RAD),
+        cloud_from_above(aligned, colors),
+        cloud_from_above(aligned, palette()[labels]),
+        cloud_from_above(aligned, colors, TILT_RAD),
     ]
     plans = [Image.open(path).convert("RGB") for path in sorted((scan / "extras").glob("floorplan_*.png"))]
     rows = [*_views(scan / "data"), _row([*clouds, *plans]), _text(_lines(scene, scan, mesh))]
     return _stack(rows)
+
+
+def below_ceiling(
+    scan: Path, mesh: PlyMesh, aligned_from_raw: Matrix
+) -> tuple[Matrix, NDArray[np.uint8], NDArray[np.uint16]]:
+    """Aligned vertices (V,3), colours (V,3) and NYU40 ids (V,) of a scan without its ceiling."""
+    labelled = read_ply(scan / f"{scan.name}_vh_clean_2.labels.ply")
+    assert labelled.labels is not None
+    below = labelled.labels != NYU40_CEILING
+    aligned = apply(aligned_from_raw, mesh.vertices[below])
+    return aligned, mesh.colors[below], labelled.labels[below]
 
 
 def _views(data: Path) -> list[Image.Image]:
@@ -67,7 +75,7 @@ def _row(tiles: Sequence[Image.Image], num_columns: int = 0) -> Image.Image:
     return row
 
 
-def _cloud(points: Matrix, colors: NDArray[np.uint8], tilt_rad: float) -> Image.Image:
+def cloud_from_above(points: Matrix, colors: NDArray[np.uint8], tilt_rad: float = 0.0) -> Image.Image:
     """Points from above, tilted towards the viewer; the highest of each pixel is drawn."""
     c, s = np.cos(tilt_rad), np.sin(tilt_rad)
     x, up, near = points[:, 0], c * points[:, 1] + s * points[:, 2], c * points[:, 2] - s * points[:, 1]

@@ -1,0 +1,1 @@
+"""What furnished rooms are worth: counts, shortcuts that need no understanding, frozen features."""
