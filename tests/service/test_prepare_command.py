@@ -247,6 +247,23 @@ def test_a_pack_is_not_written_over_other_files(prepared, tmp_path):
     with pytest.raises(AlreadyExists, match=r"is there and is no prepared data set"):
         write_pack(prepared, ["room00"], tmp_path, max_bytes=1 << 20, settings=PackSettings())
     assert (tmp_path / "cat.png").is_file()
+    whole = contents(prepared)
+    with pytest.raises(AlreadyExists, match=r"is a prepared data set, but no pack"):
+        write_pack(prepared, ["room00"], prepared, max_bytes=1 << 20, settings=PackSettings())
+    assert contents(prepared) == whole
     for scenes, words in (([], "none given"), (["room00"] * 2, "named twice")):
         with pytest.raises(InvalidInput, match=words):
             write_pack(prepared, scenes, tmp_path / "x", max_bytes=1 << 20, settings=PackSettings())
+
+
+def test_a_pack_is_written_over_a_pack_and_keeps_every_byte_of_the_attribution(tmp_path):
+    root = made_folder(tmp_path / "raw", 2)
+    (root / "ATTRIBUTION.md").write_bytes("Gemacht für Versuche.\r\n".encode())
+    prepare(order(root, tmp_path / "out"))
+    for scenes in (["room00", "room01"], ["room01"]):
+        write_pack(
+            tmp_path / "out", scenes, tmp_path / "pack", max_bytes=1 << 20, settings=PackSettings()
+        )
+    packed = open_dataset(tmp_path / "pack")
+    packed.verify()
+    assert packed.scene_ids() == ("room01",)

@@ -149,7 +149,7 @@ class PreparedDataset:
             return ""
         if not path.is_file() or file_digest(path) != self.record.attribution_sha256:
             raise PreparedInvalid(f"{ATTRIBUTION_FILE}: missing or not the one that was written")
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
 
     def verify(self) -> None:
         """Read every file and refuse the first that is not what was written."""
