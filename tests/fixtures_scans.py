@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +103,11 @@ class MadeScan(scans.Scan):
             raise InvalidInput.at(f"{self.entry.scan_id}.ply", "ends early")
         if self.fault == "code":
             raise KeyError("vertex")
+        if self.fault == "memory":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault == "talk":
+            sys.stdout.write("this reader talks\n")
+            sys.stdout.flush()
         scene = self.scene
         shade = np.random.default_rng(self.seed).integers(-20, 20, scene.colors.shape)
         colors = (scene.colors.astype(int) + shade).clip(0, 255).astype(np.uint8)

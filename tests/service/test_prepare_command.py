@@ -144,20 +144,22 @@ def test_a_finished_data_set_is_kept_and_a_changed_scene_is_made_anew(root, tmp_
 
 
 def test_broken_scans_are_named_and_the_others_prepared(tmp_path):
-    root = made_folder(tmp_path / "raw", 4, room01="input", room02="code")
+    root = made_folder(tmp_path / "raw", 6, room01="input", room02="code", room04="memory", room05="talk")
     out = tmp_path / "out"
     result = run(*command(root, out, "--workers", "2"))
     assert result.returncode == 1
-    assert "2 scenes made now, 0 were there, 2 skipped" in result.stdout
+    assert "3 scenes made now, 0 were there, 3 skipped" in result.stdout
     assert "skipped room01: room01.ply: ends early" in result.stderr
     assert "skipped room02: KeyError: 'vertex'" in result.stderr
-    assert sorted(path.name for path in (out / "scenes").iterdir()) == ["room00", "room03"]
+    assert "skipped room04: a worker ended early, exit code -9" in result.stderr
+    there = ["room00", "room03", "room05"]
+    assert sorted(path.name for path in (out / "scenes").iterdir()) == there
     dataset = open_dataset(out)
-    assert (dataset.scene_ids(), dataset.record.skipped) == (("room00", "room03"), ("room01", "room02"))
+    assert (list(dataset.scene_ids()), dataset.record.skipped) == (there, ("room01", "room02", "room04"))
     # Mended, they are taken in beside the others.
-    made_folder(root, 4)
+    made_folder(root, 6)
     result = run(*command(root, out))
-    assert (result.returncode, "2 scenes made now, 2 were there" in result.stdout) == (0, True)
+    assert (result.returncode, "3 scenes made now, 3 were there" in result.stdout) == (0, True)
     assert open_dataset(out).record.skipped == ()
 
 
@@ -261,9 +263,7 @@ def test_a_pack_is_written_over_a_pack_and_keeps_every_byte_of_the_attribution(t
     (root / "ATTRIBUTION.md").write_bytes("Gemacht für Versuche.\r\n".encode())
     prepare(order(root, tmp_path / "out"))
     for scenes in (["room00", "room01"], ["room01"]):
-        write_pack(
-            tmp_path / "out", scenes, tmp_path / "pack", max_bytes=1 << 20, settings=PackSettings()
-        )
+        write_pack(tmp_path / "out", scenes, tmp_path / "pack", max_bytes=1 << 20, settings=PackSettings())
     packed = open_dataset(tmp_path / "pack")
     packed.verify()
     assert packed.scene_ids() == ("room01",)

@@ -83,7 +83,10 @@ def _require_pack_or_nothing(out: Path) -> None:
         return
     if not (out / DATASET_FILE).is_file():
         raise AlreadyExists(f"{out} is there and is no prepared data set")
-    if not _prefixed(PackSettings()).keys() <= open_dataset(out, allow_incomplete=True).record.settings.keys():
+    if (
+        not _prefixed(PackSettings()).keys()
+        <= open_dataset(out, allow_incomplete=True).record.settings.keys()
+    ):
         raise AlreadyExists(f"{out} is there and is a prepared data set, but no pack")
 
 

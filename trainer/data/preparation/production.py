@@ -116,12 +116,16 @@ def prepare(order: Order, progress: Callable[[int, int], None] = lambda done, to
                 report.num_kept += 1
             progress(report.num_made + report.num_kept + len(report.faults), total)
 
+        def lost(scan_id: str, reason: str) -> None:
+            done({}, {"scan_id": scan_id, "fault": reason})
+
         work_through(
             [entry.scan_id for entry in entries],
             module="trainer.data.preparation",
             job=order.to_json(),
             num_workers=order.workers,
             done=done,
+            lost=lost,
             held_open=(lock,),
         )
         report.faults = dict(sorted(report.faults.items()))
