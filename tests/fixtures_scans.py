@@ -218,8 +218,8 @@ def made_folder(root: Path, count: int, **faults: str) -> Path:
     listed = []
     for at in range(count):
         name = f"room{at:02d}"
-        split = "val" if at % 4 == 3 else "train"
-        own = {"scan_id": name, "place_id": f"place{at // 2}", "split": split, "seed": at}
+        place, split = (f"place{at // 4}", "train") if at % 4 < 3 else (f"place{at // 4}b", "val")
+        own = {"scan_id": name, "place_id": place, "split": split, "seed": at}
         listed.append(own | ({"fault": faults[name]} if name in faults else {}))
     (root / LIST).write_text(json.dumps(listed))
     (root / CUBE).write_text(CUBE_TEXT)

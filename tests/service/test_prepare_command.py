@@ -199,6 +199,30 @@ def test_a_scan_whose_id_names_no_directory_is_refused_before_anything_is_writte
     assert not (tmp_path / "out").exists()
 
 
+TWICE = """
+from tests.fixtures_scans import MadeDataset
+
+class Twice(MadeDataset):
+    def entries(self):
+        return super().entries() * 2
+
+def register(registry):
+    registry.register("made", Twice)
+"""
+
+
+def test_a_list_that_leaks_between_splits_or_repeats_a_scan_is_refused_before_anything_is_written(tmp_path):
+    root = made_folder(tmp_path / "raw", 2)
+    (tmp_path / "twice.py").write_text(TWICE)
+    with pytest.raises(InvalidInput, match="scan_id: made lists room00 twice"):
+        prepare(Order(name="made", root=root, out=tmp_path / "out", reader=tmp_path / "twice.py"))
+    listed = json.loads((root / LIST).read_text())
+    (root / LIST).write_text(json.dumps([listed[0], listed[1] | {"split": "val"}]))
+    with pytest.raises(InvalidInput, match="made: place place0 lies in splits train and val"):
+        prepare(order(root, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_pack_is_a_small_prepared_data_set_of_the_same_kind(prepared, tmp_path):
     out = tmp_path / "pack"
     words = [

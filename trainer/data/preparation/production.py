@@ -7,13 +7,15 @@ import dataclasses
 import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.data.catalogue import add_reader, built_in
 from trainer.data.preparation.scenes import prepare_scan
 from trainer.data.preparation.settings import Settings
+from trainer.data.readers.listings import require_one_split
 from trainer.data.scans import Dataset, ScanEntry
 from trainer.data.workers import Answer, work_through
 from xscene.errors import InvalidInput, Overloaded, PreparedInvalid
@@ -99,9 +101,9 @@ class Report:
 def prepare(order: Order, progress: Callable[[int, int], None] = lambda done, total: None) -> Report:
     """Prepare what is not there yet, then write the list of scenes; scans that fail are left out of it."""
     dataset = order.dataset()
-    entries = dataset.entries()[: order.limit]
-    for entry in entries:
-        require_name(entry.scan_id, "scan_id")
+    listed = dataset.entries()
+    _require_list(listed, order.name)
+    entries = listed[: order.limit]
     report = Report()
     with _locked(order) as lock:
         before = _claim(order)
@@ -131,6 +133,16 @@ def prepare(order: Order, progress: Callable[[int, int], None] = lambda done, to
         report.faults = dict(sorted(report.faults.items()))
         _finish(order, before, entries, report)
     return report
+
+
+def _require_list(entries: Sequence[ScanEntry], name: str) -> None:
+    """Refuse ids that name no directory or come twice, and a place that lies in two splits."""
+    for entry in entries:
+        require_name(entry.scan_id, "scan_id")
+    if len({entry.scan_id for entry in entries}) < len(entries):
+        twice, _ = Counter(entry.scan_id for entry in entries).most_common(1)[0]
+        raise InvalidInput.at("scan_id", f"{name} lists {twice} twice")
+    require_one_split(((f"place {entry.place_id}", entry.split) for entry in entries), name)
 
 
 @contextlib.contextmanager
