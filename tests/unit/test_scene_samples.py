@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pickle
 from collections import Counter
@@ -34,6 +35,7 @@ from xscene.prepared.dataset import (
 from xscene.prepared.features import write_features
 from xscene.prepared.records import Split
 from xscene.prepared.scene import open_scene
+from xscene.prepared.schema import dump
 from xscene.types.vocabulary import Modality
 
 SETTINGS = Settings(
@@ -103,6 +105,36 @@ def test_presence_masks_are_those_of_the_scene_and_of_each_object(folders):
     assert sample["present.object.text"].tolist() == [False, False, True]
     assert sample["present.object.point_cloud"].tolist() == [True, True, True]
     assert not any(key.startswith("scene.") for key in sample)
+
+
+def test_an_object_has_text_where_the_sample_has_a_sentence_about_it(tmp_path):
+    folder = prepared(tmp_path, 1)
+    path = folder / SCENES / "room00"
+    scene = open_scene(path)
+    about = [dataclasses.replace(scene.record.referrals[0], target_id=at) for at in (0, 1)]
+    has_text = [(Modality.TEXT, *each.present) for each in scene.record.objects[:2]]
+    objects = [
+        dataclasses.replace(each, present=present)
+        for each, present in zip(scene.record.objects, has_text, strict=False)
+    ]
+    record = dataclasses.replace(
+        scene.record,
+        objects=(*objects, scene.record.objects[CABINET]),
+        referrals=(*about, *scene.record.referrals),
+    )
+    (path / "scene.json").write_bytes(dump(record))
+    entry = {"room00": SceneEntry.of(open_scene(path))}
+    write_dataset(folder, dataclasses.replace(open_dataset(folder).record, scenes=entry))
+    dataset = SceneDataset([folder], ("scene.referrals",), settings=settings(max_referrals=1))
+    seen = set()
+    for at in range(40):
+        sample = dataset[Draw(0, at, 0, 0)]
+        (owner,) = sample["scene.referrals.object"].tolist()
+        assert sample["present.object.text"].nonzero()[0].tolist() == [owner]
+        seen.add(owner)
+    assert seen == {0, 1, CABINET}
+    none = SceneDataset([folder], (), settings=settings(missing={Modality.TEXT: 1.0}))
+    assert not none[Draw(0, 0, 0, 0)]["present.object.text"].any()
 
 
 def test_ragged_batches_have_ends(folders):

@@ -21,7 +21,7 @@ What belongs to objects says to which: `object.crops.object` (S times L,), `obje
 `scene.referrals.object` (R,) hold places among the sample's objects, -1 for one that it does not have, and
 so does `<key>.object` of their features. Every sample has `scene_id`, `place_id`,
 `dataset`, `object.ids` (O,), `object.labels` (O), `present.scene.<modality>` and
-`present.object.<modality>` (O,).
+`present.object.<modality>` (O,); an object has text where the sample has a sentence about it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,10 @@ class SampleSettings:
     """Side that pictures are decoded and resized to; None leaves them encoded."""
     augmentation: Augmentation | None = None
     missing: dict[Modality, float] | None = None
-    """Probability that a modality of the scene is withheld; one that is present is always left."""
+    """Probability that a modality of the scene is withheld; one that is present is always left.
+
+    Sentences go with the scene's; points, crops and models of objects stay.
+    """
 
     def __post_init__(self) -> None:
         for name in (
@@ -120,6 +123,8 @@ class SceneReading:
         for modality in OBJECT_MODALITIES:
             mask = np.array([modality in each.present for each in objects], dtype=np.bool_)
             found[f"present.object.{modality}"] = mask
+        # Of the sentences that a scene has, a sample holds a few.
+        found["present.object.text"] = np.isin(np.arange(len(objects)), self._owners("referrals"))
         for key in keys:
             found |= self.feature(key) if key.startswith(FEATURE) else READERS[key](self)
         return found
