@@ -317,6 +317,14 @@ def test_stored_features_come_back_and_belong_to_their_scene(tmp_path):
         again.features(scene, "big")
     with pytest.raises(PreparedInvalid, match=r"features of tiny are of backbone ab, these are of cd"):
         record_features(again, "tiny", "cd", {"room01": digest})
+    other = record_features(
+        found, "other", "cd", {"room00": write_features(tmp_path, scene, "other", "ab", tensors)}
+    )
+    for verify in (True, False):
+        with pytest.raises(
+            PreparedInvalid, match=r"features of other: .* backbone_digest is 'ab', needs 'cd'"
+        ):
+            other.features(scene, "other", verify=verify)
     # A scene that was prepared anew has no features yet.
     write_scene(tmp_path / SCENES / "room00", *made(seed=5))
     with pytest.raises(PreparedInvalid, match=r"arrays_sha256"):
