@@ -53,11 +53,11 @@ def folders(tmp_path_factory) -> list[Path]:
     return [prepared(tmp_path_factory.mktemp(name), count) for name, count in (("a", 3), ("b", 2))]
 
 
-def prepared(folder: Path, count: int) -> Path:
+def prepared(folder: Path, count: int, how: Settings = SETTINGS) -> Path:
     dataset = MadeDataset(made_folder(folder / "raw", count))
     scenes = {}
     for entry in dataset.entries():
-        prepare_scan(dataset.open(entry), "made", folder / SCENES, SETTINGS)
+        prepare_scan(dataset.open(entry), "made", folder / SCENES, how)
         scenes[entry.scan_id] = SceneEntry.of(open_scene(folder / SCENES / entry.scan_id))
     write_dataset(folder, DatasetRecord(name=f"made{count}", complete=True, settings={}, scenes=scenes))
     return folder
@@ -212,9 +212,21 @@ def test_stored_features_lie_beside_what_they_are_of(tmp_path):
     batch = collate([sample, dataset[Draw(0, 1, 0, 1)]])
     assert batch["feature.tiny/crops.cls.ends"].tolist() == [6, 6]
     assert batch["feature.tiny/crops.cls.object.ends"].tolist() == [6, 6]
-    for key in ("feature.big/crops.cls", "feature.tiny", "scene.sound"):
+    for key in ("feature.big/crops.cls", "feature.tiny", "feature.tiny/walls.cls", "scene.sound"):
         with pytest.raises(InvalidInput, match="keys"):
             SceneDataset([folder], (key,))
+
+
+def test_data_sets_with_differently_many_points_of_models_mix_by_the_first_of_them(folders, tmp_path):
+    coarse = prepared(tmp_path, 1, dataclasses.replace(SETTINGS, num_cad_points=16))
+    how = settings(num_cad_points=16)
+    mixed = SceneDataset([folders[0], coarse], ("object.cad",), settings=how)
+    batch = collate([mixed[Draw(0, 0, 0, 0)], mixed[Draw(0, 1, 1, 0)]])
+    assert batch["object.cad"].shape == (2, 16, 3)
+    np.testing.assert_array_equal(batch["object.cad"][0], mixed.sources[0].scene("room00").cad(0).xyz[:16])
+    wanting = SceneDataset([coarse], ("object.cad",), settings=settings(num_cad_points=17))
+    with pytest.raises(InvalidInput, match="num_cad_points: 17, room00 has 16"):
+        wanting[Draw(0, 0, 0, 0)]
 
 
 def test_splits_are_kept_apart(tmp_path):

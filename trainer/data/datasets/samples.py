@@ -64,6 +64,8 @@ class SampleSettings:
     max_crop_views: int | None = None
     """Views of each object, those with most votes."""
     num_object_points: int = 1024
+    num_cad_points: int | None = None
+    """The first of each model, which are far apart; needed where data sets have differently many."""
     picture_px: int | None = None
     """Side that pictures are decoded and resized to; None leaves them encoded."""
     augmentation: Augmentation | None = None
@@ -80,6 +82,7 @@ class SampleSettings:
             "max_referrals",
             "max_crop_views",
             "num_object_points",
+            "num_cad_points",
             "picture_px",
         ):
             value = getattr(self, name)
@@ -124,7 +127,8 @@ class SceneReading:
             mask = np.array([modality in each.present for each in objects], dtype=np.bool_)
             found[f"present.object.{modality}"] = mask
         # Of the sentences that a scene has, a sample holds a few.
-        found["present.object.text"] = np.isin(np.arange(len(objects)), self._owners("referrals"))
+        said = {record.referrals[row].target_id for row in self._rows["referrals"]}
+        found["present.object.text"] = np.array([each.object_id in said for each in objects], dtype=np.bool_)
         for key in keys:
             found |= self.feature(key) if key.startswith(FEATURE) else READERS[key](self)
         return found
@@ -288,8 +292,11 @@ class SceneReading:
 
     def cad(self) -> dict[str, Any]:
         """Surface points of the objects' models."""
-        found = [self._scene.cad(row).xyz for row in self._rows["cad"]]
-        none = np.zeros((0, self._scene.record.num_cad_points, 3), dtype=np.float32)
+        stored, count = self._scene.record.num_cad_points, self._settings.num_cad_points
+        if count is not None and count > stored:
+            raise InvalidInput.at("num_cad_points", f"{count}, {self._scene.record.scene_id} has {stored}")
+        found = [self._scene.cad(row).xyz[:count] for row in self._rows["cad"]]
+        none = np.zeros((0, count or stored, 3), dtype=np.float32)
         points = self._each_turned(np.stack(found) if found else none, "cad yaw")
         return {"object.cad": points, "object.cad.object": self._owners("cad")}
 
