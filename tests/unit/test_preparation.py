@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.fixtures_scans import CABINET, CUBE_TEXT, MadeScan, made_scan
+from tests.fixtures_scans import CABINET, CUBE_TEXT, MadeScan, MadeView, made_scan
 from tests.fixtures_scene import COLORS
 from trainer.data.preparation.clouds import color_sums, thinned
 from trainer.data.preparation.floorplans import draw
@@ -21,6 +21,7 @@ from trainer.data.preparation.pictures import decoded, fitting, grown_box
 from trainer.data.preparation.scenes import prepare_scan
 from trainer.data.preparation.settings import Settings
 from trainer.data.preparation.sightings import best_sightings
+from trainer.data.scans import DepthImage
 from xscene.errors import InvalidInput, LimitExceeded
 from xscene.geometry.frames import Frame, Points
 from xscene.geometry.projection import project
@@ -145,6 +146,31 @@ def test_votes_of_points_are_those_that_the_depth_does_not_hide(tmp_path):
         mine = seen.visible & (cloud.object_ids == sighting.object_id)
         assert abs(sighting.votes - mine.sum()) <= 2
     assert {s.object_id for s in scene.record.sightings} == {0, 1, 2}
+
+
+def test_the_border_is_one_of_the_picture_whatever_the_size_of_the_depth(tmp_path):
+    scan = made_scan(tmp_path, draws_objects=False)
+    surface, whole = scan.surface(), scan.views()[0]
+
+    class Halved(MadeView):
+        def depth(self):
+            depth = super().depth()
+            return DepthImage(depth.metres[::4, ::4], depth.intrinsics.resized(16, 12))
+
+    view = Halved(**vars(whole))
+    settings = dataclasses.replace(SETTINGS, border_px=5)
+    found = best_sightings([view], surface.points, surface.object_ids, (0, 1, 2), settings)
+    small = view.depth()
+    pose = view.camera_to_world
+    in_picture = project(surface.points, pose, view.intrinsics, threshold=0, border_px=5).visible
+    in_depth = project(
+        surface.points, pose, small.intrinsics, small.metres, threshold=0.05, border_px=0
+    ).visible
+    votes = {at: int((in_picture & in_depth & (surface.object_ids == at)).sum()) for at in range(3)}
+    assert {each.object_id: each.votes for each in found} == {a: v for a, v in votes.items() if v >= 10}
+    assert len(found) >= 2
+    # A border of 5 pixels of the depth would leave two rows of twelve.
+    assert max(each.box_px[3] for each in found) > 4 * (12 - 5) + 1
 
 
 def test_without_depth_the_cabinet_hides_what_is_behind_it(tmp_path):
