@@ -25,8 +25,8 @@ _ASCII_BYTES = 2
 _KNOWN = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"solid": "STL", b"Kaydara": "FBX"}
 
 
-def check_mesh(field: str, data: bytes, limits: MeshLimits) -> Format:
-    """The format of a mesh whose header keeps every limit."""
+def check_mesh(field: str, data: bytes, limits: MeshLimits, *, may_name_files: bool = False) -> Format:
+    """The format of a mesh whose header keeps every limit; an OBJ may name others only where that is told."""
     if not data:
         raise InvalidInput.at(field, "is empty")
     if len(data) > limits.max_mesh_bytes:
@@ -38,7 +38,7 @@ def check_mesh(field: str, data: bytes, limits: MeshLimits) -> Format:
         _check_ply(field, data, limits)
         return "ply"
     if b"\0" not in data and re.search(rb"^v[ \t]", data, re.MULTILINE):
-        _check_obj(field, data, limits)
+        _check_obj(field, data, limits, may_name_files)
         return "obj"
     found = next((name for magic, name in _KNOWN.items() if data.startswith(magic)), "unknown")
     raise InvalidInput.at(field, f"is none of GLB, PLY, OBJ, but {found}")
@@ -100,7 +100,7 @@ def _row_bytes(field: str, properties: list[str], ascii_format: bool) -> int:
     return max(total, 1)
 
 
-def _check_obj(field: str, data: bytes, limits: MeshLimits) -> None:
+def _check_obj(field: str, data: bytes, limits: MeshLimits, may_name_files: bool) -> None:
     """Lines are counted; corners past a face's third make a triangle each."""
     num_vertices = num_faces = 0
     for line in io.BytesIO(data):
@@ -109,6 +109,6 @@ def _check_obj(field: str, data: bytes, limits: MeshLimits) -> None:
             num_vertices += 1
         elif head.startswith((b"f ", b"f\t")):
             num_faces += max(len(line.split()) - 3, 1)
-        elif head.startswith((b"mtllib", b"usemtl")):
+        elif head.startswith((b"mtllib", b"usemtl")) and not may_name_files:
             raise InvalidInput.at(field, "OBJ names materials of another file; send GLB, or vertex colours")
         check_counts(field, num_vertices, num_faces, limits)

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import trimesh
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from encoders_3d.mesh_headers import Format, check_mesh
 from encoders_3d.mesh_limits import MeshLimits, check_counts
-from xscene.errors import InvalidInput, LimitExceeded
+from xscene.errors import InvalidInput, LimitExceeded, NotFound, XSceneError
 from xscene.geometry.frames import UpAxis, apply, z_up_rotation
 
 SEED = 0
@@ -27,6 +27,7 @@ RGB = 3
 
 Matrix = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
+FileReader: TypeAlias = Callable[[str], bytes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,11 +102,18 @@ class Surface:
         return np.concatenate(xyz), np.concatenate(known) if len(known) == len(colors) else None
 
 
-def decode_mesh(field: str, data: bytes, limits: MeshLimits) -> Surface:
-    """The surface of a GLB, PLY or OBJ file whose sizes were checked first."""
-    kind = check_mesh(field, data, limits)
+def decode_mesh(field: str, data: bytes, limits: MeshLimits, read: FileReader | None = None) -> Surface:
+    """The surface of a GLB, PLY or OBJ file whose sizes were checked first.
+
+    An OBJ may name materials and textures only where `read` gives them; NotFound from it means that
+    one is not there, and anything else that it raises is raised here.
+    """
+    kind = check_mesh(field, data, limits, may_name_files=read is not None)
+    files = _Files(read)
     with _decoding(field, kind):
-        meshes = _placed_meshes(data, kind)
+        meshes = _placed_meshes(data, kind, files)
+    if files.fault is not None:
+        raise files.fault
     num_faces = sum(len(mesh.faces) for mesh, _ in meshes)
     if not num_faces:
         raise InvalidInput.at(field, "has no faces")
@@ -134,6 +142,38 @@ def num_scene_points(field: str, surface: Surface, voxel_m: float, limits: MeshL
     return max(int(wanted), MIN_SURFACE_POINTS)
 
 
+class _Files(trimesh.resolvers.Resolver):
+    """Files that a mesh names; the library passes over what goes wrong with them, so it is kept here."""
+
+    def __init__(self, read: FileReader | None) -> None:
+        self._read = read
+        self.fault: XSceneError | None = None
+
+    def get(self, key: str) -> bytes:
+        """The bytes of a file."""
+        if self._read is None:
+            raise FileNotFoundError(key)
+        try:
+            return self._read(key)
+        except NotFound:
+            raise FileNotFoundError(key) from None
+        except XSceneError as error:
+            self.fault = self.fault or error
+            raise
+
+    def keys(self) -> tuple[str, ...]:
+        """Nothing is known of names that were not asked for."""
+        return ()
+
+    def write(self, name: str, data: object) -> None:
+        """Nothing is written."""
+        raise PermissionError(name)
+
+    def namespaced(self, namespace: str) -> _Files:
+        """There are no folders."""
+        return self
+
+
 @contextlib.contextmanager
 def _decoding(field: str, kind: Format) -> Iterator[None]:
     """Whatever the library raises on a file is the caller's fault."""
@@ -144,9 +184,9 @@ def _decoding(field: str, kind: Format) -> Iterator[None]:
         raise InvalidInput.at(field, f"{kind.upper()} that cannot be decoded: {error!s:.120}") from error
 
 
-def _placed_meshes(data: bytes, kind: Format) -> list[tuple[Any, Matrix]]:
+def _placed_meshes(data: bytes, kind: Format, files: _Files) -> list[tuple[Any, Matrix]]:
     """Every mesh that is shown and its place; glTF has y up, the others are taken as they are."""
-    scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, process=False)
+    scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, process=False, resolver=files)
     turn = z_up_rotation(UpAxis.Y if kind == "glb" else UpAxis.Z)
     found = []
     for node in scene.graph.nodes_geometry:
@@ -172,9 +212,15 @@ def _paint(mesh: Any) -> Paint:
     material = getattr(visual, "material", None)
     if visual.kind != "texture" or material is None:
         return Paint()
-    given = getattr(material, "baseColorFactor", getattr(material, "diffuse", None))
+    if isinstance(material, trimesh.visual.material.SimpleMaterial):
+        given, image = material.kwargs.get("kd"), material.image
+        # Where the file says nothing, the library makes up a grey and a picture of it.
+        image = None if image is None or "file_path" not in image.info else image
+        if given is None and image is None:
+            return Paint()
+    else:
+        given, image = material.baseColorFactor, material.baseColorTexture
     factor = np.full(RGB, WHITE, np.uint8) if given is None else np.asarray(material.main_color)[:RGB]
-    image = getattr(material, "baseColorTexture", getattr(material, "image", None))
     if image is None or visual.uv is None:
         return Paint(factor=factor)
     uv = np.asarray(visual.uv, np.float64)[faces]
