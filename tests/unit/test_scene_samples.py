@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pickle
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fixtures_scans import CABINET, MadeDataset, made_folder
+from tests.fixtures_scans import CABINET, CUBE, CUBE_TEXT, MadeDataset, made_folder
 from trainer.data.datasets import augmentation as steps
 from trainer.data.datasets.augmentation import Augmentation
 from trainer.data.datasets.collation import collate
@@ -298,6 +299,24 @@ def test_missing_colours_are_masked_as_often_as_told(folders):
     assert 0.2 < len(gone) / len(samples) < 0.4
     assert all(not sample["scene.colors"].any() and not sample["object.colors"].any() for sample in gone)
     assert all(not sample["present.object.colors"].any() for sample in gone)
+
+
+def test_colours_of_models_come_where_they_are_and_are_withheld_with_the_others(tmp_path):
+    raw = made_folder(tmp_path / "raw", 1)
+    (raw / CUBE).write_text(re.sub(r"(?m)^(v .*)$", r"\1 1 0 0.2", CUBE_TEXT))
+    dataset = MadeDataset(raw)
+    (entry,) = dataset.entries()
+    prepare_scan(dataset.open(entry), "made", tmp_path / SCENES, SETTINGS)
+    listed = {"room00": SceneEntry.of(open_scene(tmp_path / SCENES / "room00"))}
+    write_dataset(tmp_path, DatasetRecord(name="made", complete=True, settings={}, scenes=listed))
+    keys = ("object.cad", "object.cad_colors")
+    seen = SceneDataset([tmp_path], keys, settings=settings(num_cad_points=8))[Draw(0, 0, 0, 0)]
+    assert seen["object.cad_colors"].shape == seen["object.cad"].shape == (1, 8, 3)
+    assert np.unique(seen["object.cad_colors"].reshape(-1, 3), axis=0).tolist() == [[255, 0, 51]]
+    assert seen["present.cad.colors"].tolist() == [True]
+    how = Augmentation(**{**vars(STILL), "colors_missing": 1.0})
+    gone = SceneDataset([tmp_path], keys, settings=settings(augmentation=how))[Draw(0, 0, 0, 0)]
+    assert (gone["present.cad.colors"].tolist(), gone["object.cad_colors"].any()) == ([False], False)
 
 
 def many(step, count: int = 4000) -> np.ndarray:

@@ -142,12 +142,14 @@ def smaller(scene: Scene, settings: PackSettings, digest: str) -> tuple[SceneRec
     )
     # The points of a model were chosen far from each other, one after the other: the first cover it too.
     models = [scene.cad(row).xyz[:num_cad_points] for row in range(len(record.cad))]
+    colors = [scene.cad_colors(row) for row in range(len(record.cad))]
     content = Content(
         cloud=cloud,
         views=encoded_views,
         crops=[_small(crop, settings.max_crop_px, settings) for crop in scene.crops(rows)],
         floorplans=scene.floorplans(),
         cad=np.stack(models) if models else None,
+        cad_colors=[None if each is None else each[:num_cad_points] for each in colors],
     )
     return record, content
 
