@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from deploy.endings import extra, one_sentence
 from deploy.progress import progress_bar
 
-PARTS = ("numpy", "PIL", "safetensors")
+PARTS = ("numpy", "PIL", "safetensors", "trimesh")
 OWN_COMMAND = "dataset"
 
 

@@ -125,6 +125,9 @@ class MadeScan(scans.Scan):
             for at, (name, nyu40) in enumerate(zip(INSTANCE_NAMES, NYU40_IDS, strict=True))
         )
 
+    def sources(self) -> tuple[Path, ...]:
+        return self.root / "scans" / self.entry.scan_id, self.root / "gone"
+
     def aligned_from_raw(self) -> np.ndarray:
         return self.scene.axis_alignment
 

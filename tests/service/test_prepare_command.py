@@ -143,6 +143,22 @@ def test_a_finished_data_set_is_kept_and_a_changed_scene_is_made_anew(root, tmp_
     assert result.stderr == "error: scene room01: arrays.safetensors: torn, there is no such file\n"
 
 
+def test_a_scan_is_prepared_again_where_its_files_have_changed(root, tmp_path):
+    root = made_folder(tmp_path / "raw", 3)
+    for name in ("room00", "room01", "room02"):
+        (root / "scans" / name).mkdir(parents=True)
+        (root / "scans" / name / "notes.txt").touch()
+    prepare(order(root, tmp_path / "out"))
+    before = contents(tmp_path / "out")
+    # A copy may bring an old time of writing along.
+    os.utime(root / "scans/room01/notes.txt", (0, 0))
+    (root / "scans/room02/notes.txt").unlink()
+    report = prepare(order(root, tmp_path / "out"))
+    assert (report.num_made, report.num_kept) == (2, 1)
+    assert contents(tmp_path / "out") == before
+    assert prepare(order(root, tmp_path / "out")).num_kept == 3
+
+
 def test_broken_scans_are_named_and_the_others_prepared(tmp_path):
     root = made_folder(tmp_path / "raw", 6, room01="input", room02="code", room04="memory", room05="talk")
     out = tmp_path / "out"

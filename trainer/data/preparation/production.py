@@ -8,7 +8,7 @@ import fcntl
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from xscene.prepared.dataset import (
 )
 from xscene.prepared.features import BackboneRecord
 from xscene.prepared.records import Split, require_name
-from xscene.prepared.scene import open_scene
+from xscene.prepared.scene import SCENE_FILE, open_scene
 
 LOCK_FILE = ".lock"
 LOCK_POLL_S = 0.1
@@ -184,16 +184,24 @@ def _claim(order: Order) -> DatasetRecord:
 
 
 def prepare_entry(order: Order, dataset: Dataset, entry: ScanEntry) -> bool:
-    """Prepare one scan, unless its scene is there, whole and of the same settings; says whether it did."""
-    scenes = order.out / SCENES
+    """Prepare one scan unless its scene is there, whole, newer and of these settings; says whether it did."""
+    scenes, scan = order.out / SCENES, dataset.open(entry)
     with contextlib.suppress(PreparedInvalid):
         record = open_scene(scenes / entry.scan_id).record
         there = (record.settings_digest, record.dataset, record.place_id, record.split, record.is_reference)
         wanted = (order.settings.digest(), order.name, entry.place_id, Split(entry.split), entry.is_reference)
-        if there == wanted:
+        if there == wanted and not _changed_since(scan.sources(), scenes / entry.scan_id / SCENE_FILE):
             return False
-    prepare_scan(dataset.open(entry), order.name, scenes, order.settings)
+    prepare_scan(scan, order.name, scenes, order.settings)
     return True
+
+
+def _changed_since(sources: Iterable[Path], made: Path) -> bool:
+    """Whether any file or folder was written, put there or taken away after a file was made."""
+    made_ns = made.stat().st_mtime_ns
+    found = (path for source in sources if source.exists() for path in (source, *source.rglob("*")))
+    # Not the time that a file says it was written, which copies and archives bring along.
+    return any(path.lstat().st_ctime_ns > made_ns for path in found)
 
 
 def _finish(order: Order, before: DatasetRecord, entries: tuple[ScanEntry, ...], report: Report) -> None:

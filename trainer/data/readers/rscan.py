@@ -96,6 +96,11 @@ class RscanDataset(Dataset):
                     is_reference=scan_id == reference,
                 )
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Files that speak of all scans, whether they are there or not."""
+        return self._files / PLACES, self._files / OBJECTS
+
     @cached_property
     def _places(self) -> Value:
         return read_json(self._files / PLACES, max_bytes=self.limits.max_json_bytes)
@@ -183,6 +188,11 @@ class RscanScan(Scan):
     def views(self) -> Sequence[View]:
         """Frames of the sequence."""
         return sequence_views(self._path, self._limits)
+
+    def sources(self) -> tuple[Path, ...]:
+        """What is of this scan, what the data set says of objects, and those of the reference."""
+        reference = self._path.with_name(self.entry.place_id) / GROUPS
+        return self._path, reference, *self._data_set.object_files.paths, *self._data_set.paths
 
     def referrals(self) -> tuple[Referral, ...]:
         """SceneVerse's sentences, whose target is an object's id."""

@@ -196,6 +196,15 @@ class ScanNetScan(Scan):
             for at, group in sorted(self._groups.items())
         )
 
+    def sources(self) -> tuple[Path, ...]:
+        """The scan's folder; for all but furnished rooms also what others say of the scan."""
+        if self._extras.exists:
+            return (self._folder,)
+        data, options, scan_id = self._dataset, self._dataset.options, self.entry.scan_id
+        shared = (options.labels, options.scan2cad, options.referrals)
+        apart = (data.path(options.layouts) / f"{scan_id}.json", data.path(options.exports) / scan_id)
+        return self._folder, *apart, *map(data.path, shared)
+
     def aligned_from_raw(self) -> Matrix:
         """`axisAlignment`; the identity where the scan has none, as those for test."""
         facts = read_keyed(self._file(".txt"))
