@@ -52,7 +52,9 @@ def dataset(
         from trainer.data.preparation.production import Order
         from trainer.data.preparation.production import prepare as produce
         from trainer.data.preparation.settings import Settings
+        from trainer.data.workers import log_to_stderr
 
+        log_to_stderr()
         order = Order(
             name=name,
             root=root,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -108,6 +109,7 @@ class MadeScan(scans.Scan):
         if self.fault == "talk":
             sys.stdout.write("this reader talks\n")
             sys.stdout.flush()
+            logging.getLogger(__name__).warning("a reader warns", extra={"scan": self.entry.scan_id})
         scene = self.scene
         shade = np.random.default_rng(self.seed).integers(-20, 20, scene.colors.shape)
         colors = (scene.colors.astype(int) + shade).clip(0, 255).astype(np.uint8)
@@ -198,6 +200,7 @@ class MadeDataset(scans.Dataset):
         self._listed = {each["scan_id"]: each for each in json.loads((root / LIST).read_text())}
 
     def entries(self) -> tuple[ScanEntry, ...]:
+        logging.getLogger(__name__).warning("scans are listed", extra={"num_listed": len(self._listed)})
         return tuple(
             ScanEntry(
                 scan_id=name,

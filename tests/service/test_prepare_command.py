@@ -168,6 +168,9 @@ def test_broken_scans_are_named_and_the_others_prepared(tmp_path):
     assert "skipped room01: room01.ply: ends early" in result.stderr
     assert "skipped room02: KeyError: 'vertex'" in result.stderr
     assert "skipped room04: a worker ended early, exit code -9" in result.stderr
+    # Said once, whatever the number of workers, and with what it is about.
+    assert result.stderr.count("warning: scans are listed num_listed=6\n") == 1
+    assert result.stderr.count("warning: a reader warns scan=room05\n") == 1
     there = ["room00", "room03", "room05"]
     assert sorted(path.name for path in (out / "scenes").iterdir()) == there
     dataset = open_dataset(out)

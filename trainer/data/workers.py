@@ -7,6 +7,7 @@ is ready, then reads an item a line and answers each with a line. A line with th
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import signal
@@ -22,6 +23,24 @@ from xscene.errors import PreconditionFailed
 
 SOURCES = Path(__file__).resolve().parents[2]
 Answer = dict[str, Any]
+
+
+class FieldsFormatter(logging.Formatter):
+    """A record as one line with its fields, such as how many scans are missing."""
+
+    _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message"}
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """The message, then `name=value` of each field."""
+        fields = (f"{name}={value}" for name, value in vars(record).items() if name not in self._OWN)
+        return " ".join((f"{record.levelname.lower()}: {record.message}", *fields))
+
+
+def log_to_stderr() -> None:
+    """Show warnings of readers to whoever runs the command; they are not to be kept."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(FieldsFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def work_through(
