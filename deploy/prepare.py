@@ -68,10 +68,9 @@ def dataset(
             report = produce(order, progress)
     for scan_id, fault in report.faults.items():
         typer.echo(f"skipped {scan_id}: {fault}", err=True)
-    counts = f"{report.num_made} scenes made now, {report.num_kept} were there, {len(report.faults)} skipped"
-    typer.echo(f"{out}: {counts}")
-    if report.faults:
-        raise typer.Exit(1)
+    made, kept, skipped = report.num_made, report.num_kept, len(report.faults)
+    typer.echo(f"{out}: {made} scenes made now, {kept} were there, {skipped} skipped")
+    raise typer.Exit(1 if skipped else 0)
 
 
 @app.command()
