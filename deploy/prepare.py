@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from deploy.endings import extra, one_sentence
 from deploy.progress import progress_bar
 
-PARTS = ("numpy", "PIL", "safetensors")
+PARTS = ("numpy", "PIL", "safetensors", "trimesh")
 OWN_COMMAND = "dataset"
 
 
@@ -52,7 +52,9 @@ def dataset(
         from trainer.data.preparation.production import Order
         from trainer.data.preparation.production import prepare as produce
         from trainer.data.preparation.settings import Settings
+        from trainer.data.workers import log_to_stderr
 
+        log_to_stderr()
         order = Order(
             name=name,
             root=root,
@@ -66,10 +68,9 @@ def dataset(
             report = produce(order, progress)
     for scan_id, fault in report.faults.items():
         typer.echo(f"skipped {scan_id}: {fault}", err=True)
-    counts = f"{report.num_made} scenes made now, {report.num_kept} were there, {len(report.faults)} skipped"
-    typer.echo(f"{out}: {counts}")
-    if report.faults:
-        raise typer.Exit(1)
+    made, kept, skipped = report.num_made, report.num_kept, len(report.faults)
+    typer.echo(f"{out}: {made} scenes made now, {kept} were there, {skipped} skipped")
+    raise typer.Exit(1 if skipped else 0)
 
 
 @app.command()

@@ -29,8 +29,8 @@ _BELOW_ONE = re.compile(rb"[ \t][-0]")
 _KNOWN = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"solid": "STL", b"Kaydara": "FBX"}
 
 
-def check_mesh(field: str, data: bytes, limits: MeshLimits) -> Format:
-    """The format of a mesh whose header keeps every limit."""
+def check_mesh(field: str, data: bytes, limits: MeshLimits, *, may_name_files: bool = False) -> Format:
+    """The format of a mesh whose header keeps every limit; an OBJ may name others only where that is told."""
     if not data:
         raise InvalidInput.at(field, "is empty")
     if len(data) > limits.max_mesh_bytes:
@@ -42,7 +42,7 @@ def check_mesh(field: str, data: bytes, limits: MeshLimits) -> Format:
         _check_ply(field, data, limits)
         return "ply"
     if b"\0" not in data and re.search(rb"^v[ \t]", data, re.MULTILINE):
-        _check_obj(field, data, limits)
+        _check_obj(field, data, limits, may_name_files)
         return "obj"
     found = next((name for magic, name in _KNOWN.items() if data.startswith(magic)), "unknown")
     raise InvalidInput.at(field, f"is none of GLB, PLY, OBJ, but {found}")
@@ -104,7 +104,7 @@ def _row_bytes(field: str, properties: list[str], ascii_format: bool) -> int:
     return max(total, 1)
 
 
-def _check_obj(field: str, data: bytes, limits: MeshLimits) -> None:
+def _check_obj(field: str, data: bytes, limits: MeshLimits, may_name_files: bool) -> None:
     """Lines are counted; corners past a face's third make a triangle each."""
     num_vertices = num_faces = 0
     for line in io.BytesIO(data):
@@ -115,7 +115,7 @@ def _check_obj(field: str, data: bytes, limits: MeshLimits) -> None:
             num_faces += max(len(line.split()) - 3, 1)
             if _BELOW_ONE.search(line):
                 raise InvalidInput.at(field, "OBJ face with a corner below 1, the first vertex")
-        elif head.startswith((b"mtllib", b"usemtl")):
+        elif head.startswith((b"mtllib", b"usemtl")) and not may_name_files:
             raise InvalidInput.at(field, "OBJ names materials of another file; send GLB, or vertex colours")
         if line.endswith((b"\\\n", b"\\\r\n")):
             raise InvalidInput.at(field, "OBJ line that goes on in the next one, which is not offered")

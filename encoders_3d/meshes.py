@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 import trimesh
@@ -13,18 +13,27 @@ import trimesh
 from encoders_3d.glb import glb_parts
 from encoders_3d.mesh_headers import Format, check_mesh
 from encoders_3d.mesh_limits import MeshLimits, check_counts
-from encoders_3d.surfaces import RGB, Paint, Part, Surface, areas_of
-from xscene.errors import InvalidInput, LimitExceeded
+from encoders_3d.surfaces import RGB, WHITE, Paint, Part, Surface, areas_of
+from xscene.errors import InvalidInput, LimitExceeded, NotFound, XSceneError
 
 POINTS_PER_VOXEL = 4
 MIN_SURFACE_POINTS = 1024
 
+FileReader: TypeAlias = Callable[[str], bytes]
 
-def decode_mesh(field: str, data: bytes, limits: MeshLimits) -> Surface:
-    """The surface of a GLB, PLY or OBJ file whose sizes were checked first."""
-    kind = check_mesh(field, data, limits)
+
+def decode_mesh(field: str, data: bytes, limits: MeshLimits, read: FileReader | None = None) -> Surface:
+    """The surface of a GLB, PLY or OBJ file whose sizes were checked first.
+
+    An OBJ may name materials and textures only where `read` gives them; NotFound from it means that
+    one is not there, and anything else that it raises is raised here.
+    """
+    kind = check_mesh(field, data, limits, may_name_files=read is not None)
+    files = _Files(read)
     with _decoding(field, kind):
-        parts = glb_parts(data) if kind == "glb" else _parts(data, kind)
+        parts = glb_parts(data) if kind == "glb" else _parts(data, kind, files)
+    if files.fault is not None:
+        raise files.fault
     num_faces = sum(len(part.triangles) for part in parts)
     if not num_faces:
         raise InvalidInput.at(field, "has no faces")
@@ -51,6 +60,38 @@ def num_scene_points(field: str, surface: Surface, voxel_m: float, limits: MeshL
     return max(int(wanted), MIN_SURFACE_POINTS)
 
 
+class _Files(trimesh.resolvers.Resolver):
+    """Files that a mesh names; the library passes over what goes wrong with them, so it is kept here."""
+
+    def __init__(self, read: FileReader | None) -> None:
+        self._read = read
+        self.fault: XSceneError | None = None
+
+    def get(self, key: str) -> bytes:
+        """The bytes of a file."""
+        if self._read is None:
+            raise FileNotFoundError(key)
+        try:
+            return self._read(key)
+        except NotFound:
+            raise FileNotFoundError(key) from None
+        except XSceneError as error:
+            self.fault = self.fault or error
+            raise
+
+    def keys(self) -> tuple[str, ...]:
+        """Nothing is known of names that were not asked for."""
+        return ()
+
+    def write(self, name: str, data: object) -> None:
+        """Nothing is written."""
+        raise PermissionError(name)
+
+    def namespaced(self, namespace: str) -> _Files:
+        """There are no folders."""
+        return self
+
+
 @contextlib.contextmanager
 def _decoding(field: str, kind: Format) -> Iterator[None]:
     """Whatever the library raises on a file is the caller's fault."""
@@ -61,9 +102,9 @@ def _decoding(field: str, kind: Format) -> Iterator[None]:
         raise InvalidInput.at(field, f"{kind.upper()} that cannot be decoded: {error!s:.120}") from error
 
 
-def _parts(data: bytes, kind: Format) -> list[Part]:
+def _parts(data: bytes, kind: Format, files: _Files) -> list[Part]:
     """The meshes of a PLY or OBJ file, which have one place."""
-    scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, process=False)
+    scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, process=False, resolver=files)
     meshes = [mesh for mesh in scene.geometry.values() if isinstance(mesh, trimesh.Trimesh)]
     return [_part(mesh) for mesh in meshes if len(mesh.faces)]
 
@@ -82,4 +123,16 @@ def _paint(mesh: Any) -> Paint:
         return Paint(corner_colors=np.asarray(visual.vertex_colors)[faces][..., :RGB])
     if visual.kind == "face":
         return Paint(corner_colors=np.repeat(np.asarray(visual.face_colors)[:, None, :RGB], 3, axis=1))
-    return Paint()
+    material = getattr(visual, "material", None)
+    if visual.kind != "texture" or not isinstance(material, trimesh.visual.material.SimpleMaterial):
+        return Paint()
+    given, image = material.kwargs.get("kd"), material.image
+    # Where the file says nothing, the library makes up a grey and a picture of it.
+    image = None if image is None or "file_path" not in image.info else image
+    if given is None and image is None:
+        return Paint()
+    factor = np.full(RGB, WHITE, np.uint8) if given is None else np.asarray(material.main_color)[:RGB]
+    if image is None or visual.uv is None:
+        return Paint(factor=factor)
+    uv = np.asarray(visual.uv, np.float64)[faces]
+    return Paint(uv=uv, texels=np.asarray(image.convert("RGB")), factor=factor)

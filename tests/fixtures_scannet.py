@@ -191,6 +191,10 @@ def write_scan2cad(path: Path, scene: SyntheticScene, *, shift: float = 0.0, sca
     }
     entry = {"id_scan": SCAN, "trs": trs, "n_aligned_models": 3, "aligned_models": [worse, far, model]}
     path.write_text(json.dumps([entry]))
+    for name in ("cabinet1", "away", "aside"):
+        file = path.parents[1] / "ShapeNetCore.v2/02933112" / name / "models/model_normalized.obj"
+        file.parent.mkdir(parents=True)
+        file.write_text("v -.5 -.5 -.5\nv .5 -.5 .5\nv .5 .5 .5\nf 1 2 3\n")
 
 
 def quaternion_wxyz(rotation: np.ndarray) -> list[float]:

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+import os
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +104,12 @@ class MadeScan(scans.Scan):
             raise InvalidInput.at(f"{self.entry.scan_id}.ply", "ends early")
         if self.fault == "code":
             raise KeyError("vertex")
+        if self.fault == "memory":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault == "talk":
+            sys.stdout.write("this reader talks\n")
+            sys.stdout.flush()
+            logging.getLogger(__name__).warning("a reader warns", extra={"scan": self.entry.scan_id})
         scene = self.scene
         shade = np.random.default_rng(self.seed).integers(-20, 20, scene.colors.shape)
         colors = (scene.colors.astype(int) + shade).clip(0, 255).astype(np.uint8)
@@ -116,6 +126,9 @@ class MadeScan(scans.Scan):
             scans.ScannedObject(object_id=at, label=name, nyu40=nyu40, box=box if at == CABINET else None)
             for at, (name, nyu40) in enumerate(zip(INSTANCE_NAMES, NYU40_IDS, strict=True))
         )
+
+    def sources(self) -> tuple[Path, ...]:
+        return self.root / "scans" / self.entry.scan_id, self.root / "gone"
 
     def aligned_from_raw(self) -> np.ndarray:
         return self.scene.axis_alignment
@@ -187,6 +200,7 @@ class MadeDataset(scans.Dataset):
         self._listed = {each["scan_id"]: each for each in json.loads((root / LIST).read_text())}
 
     def entries(self) -> tuple[ScanEntry, ...]:
+        logging.getLogger(__name__).warning("scans are listed", extra={"num_listed": len(self._listed)})
         return tuple(
             ScanEntry(
                 scan_id=name,
@@ -210,8 +224,8 @@ def made_folder(root: Path, count: int, **faults: str) -> Path:
     listed = []
     for at in range(count):
         name = f"room{at:02d}"
-        split = "val" if at % 4 == 3 else "train"
-        own = {"scan_id": name, "place_id": f"place{at // 2}", "split": split, "seed": at}
+        place, split = (f"place{at // 4}", "train") if at % 4 < 3 else (f"place{at // 4}b", "val")
+        own = {"scan_id": name, "place_id": place, "split": split, "seed": at}
         listed.append(own | ({"fault": faults[name]} if name in faults else {}))
     (root / LIST).write_text(json.dumps(listed))
     (root / CUBE).write_text(CUBE_TEXT)

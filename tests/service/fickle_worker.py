@@ -17,6 +17,10 @@ def main() -> None:
             sys.exit(3)
         if item == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if item == "talk":
+            sys.stdout.write("as I was saying\n")
+            sys.stdout.flush()
+            os.write(1, b"and a library too")
         if item == "fail":
             station.answer({"error": "no such thing"})
         station.answer({"item": item, "pid": os.getpid()})

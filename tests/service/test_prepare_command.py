@@ -143,21 +143,42 @@ def test_a_finished_data_set_is_kept_and_a_changed_scene_is_made_anew(root, tmp_
     assert result.stderr == "error: scene room01: arrays.safetensors: torn, there is no such file\n"
 
 
+def test_a_scan_is_prepared_again_where_its_files_have_changed(root, tmp_path):
+    root = made_folder(tmp_path / "raw", 3)
+    for name in ("room00", "room01", "room02"):
+        (root / "scans" / name).mkdir(parents=True)
+        (root / "scans" / name / "notes.txt").touch()
+    prepare(order(root, tmp_path / "out"))
+    before = contents(tmp_path / "out")
+    # A copy may bring an old time of writing along.
+    os.utime(root / "scans/room01/notes.txt", (0, 0))
+    (root / "scans/room02/notes.txt").unlink()
+    report = prepare(order(root, tmp_path / "out"))
+    assert (report.num_made, report.num_kept) == (2, 1)
+    assert contents(tmp_path / "out") == before
+    assert prepare(order(root, tmp_path / "out")).num_kept == 3
+
+
 def test_broken_scans_are_named_and_the_others_prepared(tmp_path):
-    root = made_folder(tmp_path / "raw", 4, room01="input", room02="code")
+    root = made_folder(tmp_path / "raw", 6, room01="input", room02="code", room04="memory", room05="talk")
     out = tmp_path / "out"
     result = run(*command(root, out, "--workers", "2"))
     assert result.returncode == 1
-    assert "2 scenes made now, 0 were there, 2 skipped" in result.stdout
+    assert "3 scenes made now, 0 were there, 3 skipped" in result.stdout
     assert "skipped room01: room01.ply: ends early" in result.stderr
     assert "skipped room02: KeyError: 'vertex'" in result.stderr
-    assert sorted(path.name for path in (out / "scenes").iterdir()) == ["room00", "room03"]
+    assert "skipped room04: a worker ended early, exit code -9" in result.stderr
+    # Said once, whatever the number of workers, and with what it is about.
+    assert result.stderr.count("warning: scans are listed num_listed=6\n") == 1
+    assert result.stderr.count("warning: a reader warns scan=room05\n") == 1
+    there = ["room00", "room03", "room05"]
+    assert sorted(path.name for path in (out / "scenes").iterdir()) == there
     dataset = open_dataset(out)
-    assert (dataset.scene_ids(), dataset.record.skipped) == (("room00", "room03"), ("room01", "room02"))
+    assert (list(dataset.scene_ids()), dataset.record.skipped) == (there, ("room01", "room02", "room04"))
     # Mended, they are taken in beside the others.
-    made_folder(root, 4)
+    made_folder(root, 6)
     result = run(*command(root, out))
-    assert (result.returncode, "2 scenes made now, 2 were there" in result.stdout) == (0, True)
+    assert (result.returncode, "3 scenes made now, 3 were there" in result.stdout) == (0, True)
     assert open_dataset(out).record.skipped == ()
 
 
@@ -193,6 +214,30 @@ def test_a_scan_whose_id_names_no_directory_is_refused_before_anything_is_writte
     listed = json.loads((root / LIST).read_text())
     (root / LIST).write_text(json.dumps([listed[0] | {"scan_id": "../up"}]))
     with pytest.raises(InvalidInput, match=r"scan_id: is '../up'"):
+        prepare(order(root, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+TWICE = """
+from tests.fixtures_scans import MadeDataset
+
+class Twice(MadeDataset):
+    def entries(self):
+        return super().entries() * 2
+
+def register(registry):
+    registry.register("made", Twice)
+"""
+
+
+def test_a_list_that_leaks_between_splits_or_repeats_a_scan_is_refused_before_anything_is_written(tmp_path):
+    root = made_folder(tmp_path / "raw", 2)
+    (tmp_path / "twice.py").write_text(TWICE)
+    with pytest.raises(InvalidInput, match="scan_id: made lists room00 twice"):
+        prepare(Order(name="made", root=root, out=tmp_path / "out", reader=tmp_path / "twice.py"))
+    listed = json.loads((root / LIST).read_text())
+    (root / LIST).write_text(json.dumps([listed[0], listed[1] | {"split": "val"}]))
+    with pytest.raises(InvalidInput, match="made: place place0 lies in splits train and val"):
         prepare(order(root, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -247,6 +292,21 @@ def test_a_pack_is_not_written_over_other_files(prepared, tmp_path):
     with pytest.raises(AlreadyExists, match=r"is there and is no prepared data set"):
         write_pack(prepared, ["room00"], tmp_path, max_bytes=1 << 20, settings=PackSettings())
     assert (tmp_path / "cat.png").is_file()
+    whole = contents(prepared)
+    with pytest.raises(AlreadyExists, match=r"is a prepared data set, but no pack"):
+        write_pack(prepared, ["room00"], prepared, max_bytes=1 << 20, settings=PackSettings())
+    assert contents(prepared) == whole
     for scenes, words in (([], "none given"), (["room00"] * 2, "named twice")):
         with pytest.raises(InvalidInput, match=words):
             write_pack(prepared, scenes, tmp_path / "x", max_bytes=1 << 20, settings=PackSettings())
+
+
+def test_a_pack_is_written_over_a_pack_and_keeps_every_byte_of_the_attribution(tmp_path):
+    root = made_folder(tmp_path / "raw", 2)
+    (root / "ATTRIBUTION.md").write_bytes("Gemacht für Versuche.\r\n".encode())
+    prepare(order(root, tmp_path / "out"))
+    for scenes in (["room00", "room01"], ["room01"]):
+        write_pack(tmp_path / "out", scenes, tmp_path / "pack", max_bytes=1 << 20, settings=PackSettings())
+    packed = open_dataset(tmp_path / "pack")
+    packed.verify()
+    assert packed.scene_ids() == ("room01",)

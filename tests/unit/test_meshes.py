@@ -12,9 +12,11 @@ import pytest
 import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from encoders_3d.meshes import decode_mesh, num_scene_points
 from encoders_3d.surfaces import Paint, Part, Surface
+from tests.layout_files import encoded
 from tests.points import (
     MESHES,
     box,
@@ -27,9 +29,18 @@ from tests.points import (
     textured_square,
     tree_of,
 )
-from xscene.errors import InvalidInput, LimitExceeded
+from xscene.errors import InvalidInput, LimitExceeded, NotFound
 
 MIB = 1 << 20
+SQUARE = """v 0 0 0
+v 1 0 0
+v 1 1 0
+v 0 1 0
+vt 0 0
+vt 1 0
+vt 1 1
+vt 0 1
+"""
 
 
 def decode(data: bytes, **limits: int) -> Surface:
@@ -350,3 +361,42 @@ def test_a_damaged_file_is_a_surface_or_the_callers_fault(kind, data):
         for damaged in (bytes(content), bytes(content[:cut])):
             with contextlib.suppress(InvalidInput):
                 assert np.isfinite(decode(damaged).sample(20)[0]).all()
+
+
+def read_from(**files: bytes):
+    def read(name: str) -> bytes:
+        if name == "too_large.png":
+            raise LimitExceeded.of(name, value=2, limit=1, unit="pixels")
+        if name.replace(".", "_") not in files:
+            raise NotFound(name)
+        return files[name.replace(".", "_")]
+
+    return read
+
+
+def test_an_obj_has_the_colours_of_the_files_that_it_names():
+    text = "mtllib a.mtl\n" + SQUARE + "usemtl wood\nf 1/1 2/2 3/3\nusemtl blue\nf 1/1 3/3 4/4\n"
+    wood = encoded(Image.new("RGB", (2, 2), (200, 100, 50)), "PNG")
+    files = read_from(a_mtl=b"newmtl wood\nmap_Kd wood.png\nnewmtl blue\nKd 0 0 1\n", wood_png=wood)
+    points, colors = decode_mesh("mesh", text.encode(), MESHES, files).sample(400)
+    below = points[:, 1] < points[:, 0]
+    assert {tuple(color) for color in colors[below].tolist()} == {(200, 100, 50)}
+    assert {tuple(color) for color in colors[~below].tolist()} == {(0, 0, 255)}
+
+
+@pytest.mark.parametrize(
+    "materials",
+    [None, b"newmtl wood\nNs 4\n", b"newmtl wood\nmap_Kd gone.png\n", b"newmtl other\nKd 1 1 1\n"],
+)
+def test_an_obj_of_whose_colours_nothing_is_known_has_none(materials):
+    text = "mtllib a.mtl\n" + SQUARE + "usemtl wood\nf 1/1 2/2 3/3\n"
+    files = read_from(**({} if materials is None else {"a_mtl": materials}))
+    assert decode_mesh("mesh", text.encode(), MESHES, files).sample(9)[1] is None
+    assert decode((SQUARE + "f 1/1 2/2 3/3\n").encode()).sample(9)[1] is None
+
+
+def test_what_is_wrong_with_a_named_file_is_told():
+    text = "mtllib a.mtl\n" + SQUARE + "usemtl wood\nf 1/1 2/2 3/3\n"
+    files = read_from(a_mtl=b"newmtl wood\nmap_Kd too_large.png\n")
+    with pytest.raises(LimitExceeded, match=r"too_large.png: 2 pixels, the limit is 1"):
+        decode_mesh("mesh", text.encode(), MESHES, files)

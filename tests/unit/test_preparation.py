@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.fixtures_scans import CABINET, CUBE_TEXT, MadeScan, made_scan
+from tests.fixtures_scans import CABINET, CUBE_TEXT, MadeScan, MadeView, made_scan
 from tests.fixtures_scene import COLORS
 from trainer.data.preparation.clouds import color_sums, thinned
 from trainer.data.preparation.floorplans import draw
-from trainer.data.preparation.models import Mesh, areas, read_model, sample_surface, surface_points
+from trainer.data.preparation.models import MODEL_LIMITS, read_model, surface_points
 from trainer.data.preparation.pictures import decoded, fitting, grown_box
 from trainer.data.preparation.scenes import prepare_scan
 from trainer.data.preparation.settings import Settings
 from trainer.data.preparation.sightings import best_sightings
+from trainer.data.scans import DepthImage
 from xscene.errors import InvalidInput, LimitExceeded
 from xscene.geometry.frames import Frame, Points
 from xscene.geometry.projection import project
@@ -147,6 +150,31 @@ def test_votes_of_points_are_those_that_the_depth_does_not_hide(tmp_path):
     assert {s.object_id for s in scene.record.sightings} == {0, 1, 2}
 
 
+def test_the_border_is_one_of_the_picture_whatever_the_size_of_the_depth(tmp_path):
+    scan = made_scan(tmp_path, draws_objects=False)
+    surface, whole = scan.surface(), scan.views()[0]
+
+    class Halved(MadeView):
+        def depth(self):
+            depth = super().depth()
+            return DepthImage(depth.metres[::4, ::4], depth.intrinsics.resized(16, 12))
+
+    view = Halved(**vars(whole))
+    settings = dataclasses.replace(SETTINGS, border_px=5)
+    found = best_sightings([view], surface.points, surface.object_ids, (0, 1, 2), settings)
+    small = view.depth()
+    pose = view.camera_to_world
+    in_picture = project(surface.points, pose, view.intrinsics, threshold=0, border_px=5).visible
+    in_depth = project(
+        surface.points, pose, small.intrinsics, small.metres, threshold=0.05, border_px=0
+    ).visible
+    votes = {at: int((in_picture & in_depth & (surface.object_ids == at)).sum()) for at in range(3)}
+    assert {each.object_id: each.votes for each in found} == {a: v for a, v in votes.items() if v >= 10}
+    assert len(found) >= 2
+    # A border of 5 pixels of the depth would leave two rows of twelve.
+    assert max(each.box_px[3] for each in found) > 4 * (12 - 5) + 1
+
+
 def test_without_depth_the_cabinet_hides_what_is_behind_it(tmp_path):
     scan = made_scan(tmp_path, draws_objects=False, has_depth=False)
     surface = scan.surface()
@@ -222,24 +250,26 @@ def test_pictures_that_are_too_large_or_none_are_refused_by_name():
     assert fitting(Image.new("RGB", (400, 3)), 100).size == (100, 2)
 
 
-def test_a_model_is_read_with_its_polygons_cut(tmp_path):
+def test_a_model_is_read_with_its_polygons_cut_and_glb_is_turned_up(tmp_path):
     path = tmp_path / "cube.obj"
     path.write_text(CUBE_TEXT)
-    mesh = read_model(path)
-    assert (mesh.vertices.shape, mesh.faces.shape) == ((8, 3), (12, 3))
-    assert areas(mesh).sum() == pytest.approx(6.0)
-    path.write_text(CUBE_TEXT.replace("f 4 3 2 1", "f -5/1 3//2 2/3/4 1"))
-    np.testing.assert_array_equal(read_model(path).faces, mesh.faces)
+    assert read_model(path).area_m2 == pytest.approx(6.0)
+    (tmp_path / "cube.glb").write_bytes(trimesh.load(path).export(file_type="glb"))
+    corners = read_model(tmp_path / "cube.glb").parts[0].triangles.reshape(-1, 3)
+    # The file has y up, and the cube stood on z 0 from -0.5 to 0.5 along y.
+    np.testing.assert_allclose(corners.min(axis=0), (-0.5, -1, -0.5), atol=1e-6)
+    np.testing.assert_allclose(corners.max(axis=0), (0.5, 0, 0.5), atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("a.obj", "v 0 0 x\n", "a.obj: line 1"),
-        ("a.obj", "v 0 0 0\n", "has no faces"),
-        ("a.obj", "v 0 0 0\nf 1 2 3\n", "faces name vertices 0 to 2 of 1"),
-        ("a.obj", "v 0 0\nv 0 0 1\nf 1 2 2\n", "fewer than three numbers"),
-        ("a.stl", "solid", r"a.stl: a model needs to be one of .ply, .obj"),
+        ("a.obj", "v 0 0 x\n", "a.obj"),
+        ("a.obj", "v 0 0 0\n", "a.obj"),
+        ("a.obj", "v 0 0 0\nf 1 2 3\n", "a.obj: OBJ that cannot be decoded"),
+        ("a.obj", "mtllib ../../../x.mtl\n" + CUBE_TEXT, "'../../../x.mtl' lies elsewhere than the model"),
+        ("a.obj", "mtllib /etc/passwd\n" + CUBE_TEXT, "'/etc/passwd' lies elsewhere than the model"),
+        ("a.stl", "solid", r"a.stl: is none of GLB, PLY, OBJ, but STL"),
     ],
 )
 def test_a_broken_model_is_refused_by_name(tmp_path, name, text, words):
@@ -248,15 +278,21 @@ def test_a_broken_model_is_refused_by_name(tmp_path, name, text, words):
         read_model(tmp_path / name)
 
 
-def test_points_lie_on_the_surface_as_often_as_its_parts_are_large():
-    vertices = np.array(((0.0, 0, 0), (3, 0, 0), (0, 3, 0), (0, 0, 1), (1, 0, 1), (0, 1, 1)))
-    mesh = Mesh(vertices, np.array(((0, 1, 2), (3, 4, 5)), dtype=np.int32))
-    points = sample_surface(mesh, 20_000, np.random.default_rng(0))
-    low = points[:, 2] == 0
-    assert low.mean() == pytest.approx(0.9, abs=0.01)
-    assert np.isin(points[:, 2], (0.0, 1.0)).all()
-    assert (points[:, 0] + points[:, 1] <= np.where(low, 3, 1) + 1e-9).all()
-    np.testing.assert_allclose(points[low].mean(axis=0), (1, 1, 0), atol=0.03)
+def test_a_models_texture_may_lie_in_the_folder_beside_and_is_bounded(tmp_path):
+    path = tmp_path / "chair/models/model.obj"
+    path.parent.mkdir(parents=True)
+    with_texture = re.sub(r"(?m)^f (.) (.) (.) (.)$", r"f \1/1 \2/1 \3/1 \4/1", CUBE_TEXT)
+    path.write_text(f"mtllib m.mtl\nvt 0 0\nusemtl red\n{with_texture}")
+    path.with_name("m.mtl").write_text("newmtl red\nmap_Kd ../images/red.png\n")
+    bare = surface_points(read_model(path), "chair", SETTINGS)
+    assert bare.colors is None
+    (tmp_path / "chair/images").mkdir()
+    Image.new("RGB", (4, 4), (250, 10, 10)).save(tmp_path / "chair/images/red.png")
+    painted = surface_points(read_model(path), "chair", SETTINGS)
+    np.testing.assert_array_equal(painted.xyz, bare.xyz)
+    assert np.unique(painted.colors, axis=0).tolist() == [[250, 10, 10]]
+    with pytest.raises(LimitExceeded, match=r"red.png: 16 pixels, the limit is 15"):
+        read_model(path, dataclasses.replace(MODEL_LIMITS, max_texture_pixels=15))
 
 
 def test_a_models_points_are_the_same_in_every_scene_and_in_its_own_frame(tmp_path):
@@ -264,7 +300,8 @@ def test_a_models_points_are_the_same_in_every_scene_and_in_its_own_frame(tmp_pa
     points = scene.cad(0)
     assert (len(points), points.frame) == (1024, Frame.CANONICAL)
     again = surface_points(read_model(tmp_path / "raw/cube.obj"), "cube", SETTINGS)
-    np.testing.assert_array_equal(points.xyz, again)
+    np.testing.assert_array_equal(points.xyz, again.xyz)
+    assert scene.cad_colors(0) is None
     on_face = np.isclose(np.abs(points.xyz[:, :2]), 0.5).any(axis=1) | np.isin(points.xyz[:, 2], (0, 1))
     assert on_face.all()
     (model,) = scene.record.cad

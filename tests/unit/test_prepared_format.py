@@ -152,6 +152,25 @@ def test_an_object_without_a_point_is_not_written(tmp_path):
         write_scene(tmp_path / "room00", record, dataclasses.replace(content, cloud=cloud))
 
 
+def test_models_may_have_colours_one_by_one(tmp_path):
+    record, content = made()
+    colors = np.arange(12, dtype=np.uint8).reshape(4, 3)
+    write_scene(tmp_path / "room00", record, dataclasses.replace(content, cad_colors=[colors]))
+    np.testing.assert_array_equal(open_scene(tmp_path / "room00").cad_colors(0), colors)
+    write_scene(tmp_path / "room00", record, dataclasses.replace(content, cad_colors=[None]))
+    assert open_scene(tmp_path / "room00").cad_colors(0) is None
+    two = dataclasses.replace(record, cad=record.cad * 2)
+    both = dataclasses.replace(content, cad=np.repeat(content.cad, 2, axis=0), cad_colors=[None, colors])
+    write_scene(tmp_path / "room00", two, both)
+    scene = open_scene(tmp_path / "room00")
+    assert scene.cad_colors(0) is None
+    np.testing.assert_array_equal(scene.cad_colors(1), colors)
+    with pytest.raises(InvalidInput, match=r"row: 2, the scene has 2 models"):
+        scene.cad_colors(2)
+    with pytest.raises(InvalidInput, match=r"cad.colors is U8 \[1, 4, 3\], needs U8 \[2, 4, 3\]"):
+        write_scene(tmp_path / "room00", two, dataclasses.replace(both, cad_colors=[colors]))
+
+
 def edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
@@ -317,6 +336,14 @@ def test_stored_features_come_back_and_belong_to_their_scene(tmp_path):
         again.features(scene, "big")
     with pytest.raises(PreparedInvalid, match=r"features of tiny are of backbone ab, these are of cd"):
         record_features(again, "tiny", "cd", {"room01": digest})
+    other = record_features(
+        found, "other", "cd", {"room00": write_features(tmp_path, scene, "other", "ab", tensors)}
+    )
+    for verify in (True, False):
+        with pytest.raises(
+            PreparedInvalid, match=r"features of other: .* backbone_digest is 'ab', needs 'cd'"
+        ):
+            other.features(scene, "other", verify=verify)
     # A scene that was prepared anew has no features yet.
     write_scene(tmp_path / SCENES / "room00", *made(seed=5))
     with pytest.raises(PreparedInvalid, match=r"arrays_sha256"):

@@ -2,12 +2,15 @@
 
 import os
 import pickle
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests.fixtures_arkitscenes import VIDEOS, write_arkitscenes
 from tests.fixtures_multiscan import SCANS, write_multiscan
 from tests.fixtures_rscan import RESCAN, write_rscan
+from tests.fixtures_scannet import SCAN, write_dataset
 from tests.fixtures_structured3d import ROOMS, write_structured3d
 from trainer.data.catalogue import built_in
 from xscene.errors import XSceneError
@@ -109,3 +112,30 @@ def test_a_pipe_is_not_waited_for(tmp_path, name):
         path.unlink()
         os.mkfifo(path)
     assert any("is no plain file" in message for message in read_all(name, tmp_path, scan_id))
+
+
+def test_whatever_a_scan_is_read_from_is_among_its_sources(tmp_path):
+    opened: list[Path] = []
+    layouts = LAYOUTS | {"scannet": (write_dataset, SCAN)}
+
+    def note(event: str, arguments: tuple) -> None:
+        if event == "open" and isinstance(arguments[0], str | Path):
+            opened.append(Path(arguments[0]))
+
+    # A hook of the interpreter stays until the end, when it notes for nobody.
+    sys.addaudithook(note)
+    for name, (write, scan_id) in layouts.items():
+        root = tmp_path / name
+        write(root)
+        dataset = built_in().open(name, root)
+        scan = dataset.open(entry_of(dataset, scan_id))
+        opened.clear()
+        for what in READS:
+            getattr(scan, what)()
+        for view in scan.views():
+            for read in (view.color, view.depth, view.object_pixels) if view.is_tracked else ():
+                read()
+        found = {path for path in opened if path.is_relative_to(root)}
+        assert len(found) > 4
+        sources = scan.sources()
+        assert [path for path in found if not any(path.is_relative_to(source) for source in sources)] == []

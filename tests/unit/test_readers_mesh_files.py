@@ -1,5 +1,6 @@
 """OBJ meshes, PGM pictures, nearest points and majorities: read exactly, refused by name, bounded."""
 
+import itertools
 import tracemalloc
 import zipfile
 
@@ -40,6 +41,70 @@ def test_vertices_may_bring_their_colours(tmp_path):
     assert mesh.colors.tolist() == [[255, 0, 128], [0, 255, 0], [51, 102, 153]]
 
 
+CORNERS = ("{0}", "{0}/{1}", "{0}/{1}/9", "{0}//9", "-{0}/{1}", "{0}/", "{0}/{1}/")
+words = st.one_of(
+    st.tuples(st.just("v"), st.sampled_from(["0 {0} .5", "1e-1 {0} -{0}", "0 1 2 3", "0 0 {0} .5 .5 1"])),
+    st.tuples(st.just("vt"), st.sampled_from(["0.{0} 1", "0.5 0.{0} 0"])),
+    st.tuples(st.just("f"), st.lists(st.sampled_from(CORNERS), min_size=3, max_size=5).map(" ".join)),
+    st.tuples(st.sampled_from(["vn", "#", "vtx", "v1", ""]), st.just("1 2")),
+)
+runs = st.lists(
+    st.tuples(words, st.integers(1, 70), st.sampled_from(["\n", " \n", "\r\n"])), min_size=1, max_size=6
+)
+
+
+@given(runs, st.booleans())
+def test_many_lines_at_once_are_what_one_by_one_they_are(tmp_path_factory, runs, mixed):
+    lines = ["v 0 0 0\n", "v 1 0 0\n", "v 1 1 0\n", "vt 0 0\n"]
+    positions, faces = [[0, 0, 0], [1, 0, 0], [1, 1, 0]], []
+    for (kind, form), count, end in runs:
+        for at in range(count):
+            # One line of another form among those that are alike.
+            plain = (
+                "f 1 2 3" if mixed and kind == "f" and at == 40 else f"{kind} {form.format(at % 3 + 1, 1)}"
+            )
+            lines.append(plain + end)
+            if kind == "v":
+                positions.append([float(word) for word in plain.split()[1:4]])
+            if kind == "f":
+                numbers = [int(word.partition("/")[0]) for word in plain.split()[1:]]
+                rows = [number - 1 if number > 0 else len(positions) + number for number in numbers]
+                faces += [[rows[0], *pair] for pair in itertools.pairwise(rows[1:])]
+    path = write(tmp_path_factory.mktemp("obj") / "mesh.obj", "".join(lines))
+    if any(kind == "v" and len(form.split()) == 6 for (kind, form), _, _ in runs):
+        with pytest.raises(InvalidInput, match="vertices have colours"):
+            read_obj(path, SCAN_LIMITS)
+        return
+    mesh = read_obj(path, SCAN_LIMITS)
+    assert mesh.points.tolist() == np.array(positions, dtype=np.float32).tolist()
+    assert mesh.faces.tolist() == faces
+
+
+@pytest.mark.parametrize(
+    ("line", "limits", "said"),
+    [
+        ("f 1 2 3x", {}, "line 104: cannot be read: 'f 1 2 3x'"),
+        ("f 1 2", {}, "line 104"),
+        ("f 1 2 0", {}, "line 104"),
+        (f"f 1 2 {10**30}", {}, "its faces name vertices of which there are 3"),
+        ("f 1 2 4", {}, "its faces name vertices of which there are 3"),
+        ("f 1 2 3", {"max_faces": 150}, "faces: 151 triangles, the limit is 150"),
+    ],
+)
+def test_a_wrong_line_among_many_that_are_alike_is_named(tmp_path, line, limits, said):
+    text = "v 0 0 0\nv 1 0 0\nv 1 1 0\n" + "f 1 2 3\n" * 100 + line + "\n" + "f 1 2 3\n" * 100
+    with pytest.raises((InvalidInput, LimitExceeded), match=said):
+        obj(tmp_path, text, **limits)
+
+
+@pytest.mark.parametrize("line", ["v", "v 0 0", "v 0 0 x", "v 0,0 0 0", "vt", "vt 0"])
+@pytest.mark.parametrize("others", [0, 100])
+def test_a_wrong_point_among_many_is_named(tmp_path, line, others):
+    right = f"{line.split()[0]} 0 0 0\n" * others
+    with pytest.raises(InvalidInput, match=f"line {others + 1}: cannot be read: '{line}'"):
+        obj(tmp_path, right + f"{line}\n" * (1 if others else 50) + right)
+
+
 def texture(tmp_path, name, values):
     pixels = np.array(values, dtype=np.uint8)
     write(tmp_path / name, encoded(Image.fromarray(pixels), "PNG"))
@@ -68,6 +133,7 @@ def test_each_material_has_its_texture_and_v_counts_from_the_bottom(tmp_path):
         (SQUARE + "f 1 2\n", r"line 5: cannot be read: 'f 1 2'"),
         (SQUARE + "f 0 1 2\n", r"line 5"),
         (SQUARE + "f -5 1 2\n", r"line 5"),
+        (SQUARE + f"f 1 2 {10**30}\n", r"line 5"),
         (SQUARE + "f 1 2 5\n", r"its faces name vertices of which there are 4"),
         (SQUARE + "f 1/1 2/1 3/1\n", r"its faces name texture points of which there are 0"),
         (SQUARE + "vt 1\n", r"line 5"),

@@ -238,6 +238,13 @@ def test_a_model_stands_for_the_object_that_it_overlaps_the_most(scene, tmp_path
     np.testing.assert_allclose(turned[0] - turned[1], (0, 1, 0), atol=1e-6)
 
 
+def test_a_model_whose_file_is_not_there_is_absent_and_counted(scene, tmp_path, caplog):
+    write_scan2cad(tmp_path / "files/scan2cad_full_annotations.json", scene)
+    (tmp_path / "ShapeNetCore.v2/02933112/cabinet1/models/model_normalized.obj").unlink()
+    assert opened(tmp_path).cad_models() == ()
+    assert [(each.message, each.num_missing) for each in caplog.records] == [("models are missing", 1)]
+
+
 def test_a_model_that_overlaps_nothing_is_left_out(scene, tmp_path):
     write_scan2cad(tmp_path / "files/scan2cad_full_annotations.json", scene, shift=50.0)
     assert opened(tmp_path).cad_models() == ()

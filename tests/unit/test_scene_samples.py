@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pickle
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fixtures_scans import CABINET, MadeDataset, made_folder
+from tests.fixtures_scans import CABINET, CUBE, CUBE_TEXT, MadeDataset, made_folder
 from trainer.data.datasets import augmentation as steps
 from trainer.data.datasets.augmentation import Augmentation
 from trainer.data.datasets.collation import collate
@@ -34,6 +36,7 @@ from xscene.prepared.dataset import (
 from xscene.prepared.features import write_features
 from xscene.prepared.records import Split
 from xscene.prepared.scene import open_scene
+from xscene.prepared.schema import dump
 from xscene.types.vocabulary import Modality
 
 SETTINGS = Settings(
@@ -51,11 +54,11 @@ def folders(tmp_path_factory) -> list[Path]:
     return [prepared(tmp_path_factory.mktemp(name), count) for name, count in (("a", 3), ("b", 2))]
 
 
-def prepared(folder: Path, count: int) -> Path:
+def prepared(folder: Path, count: int, how: Settings = SETTINGS) -> Path:
     dataset = MadeDataset(made_folder(folder / "raw", count))
     scenes = {}
     for entry in dataset.entries():
-        prepare_scan(dataset.open(entry), "made", folder / SCENES, SETTINGS)
+        prepare_scan(dataset.open(entry), "made", folder / SCENES, how)
         scenes[entry.scan_id] = SceneEntry.of(open_scene(folder / SCENES / entry.scan_id))
     write_dataset(folder, DatasetRecord(name=f"made{count}", complete=True, settings={}, scenes=scenes))
     return folder
@@ -103,6 +106,36 @@ def test_presence_masks_are_those_of_the_scene_and_of_each_object(folders):
     assert sample["present.object.text"].tolist() == [False, False, True]
     assert sample["present.object.point_cloud"].tolist() == [True, True, True]
     assert not any(key.startswith("scene.") for key in sample)
+
+
+def test_an_object_has_text_where_the_sample_has_a_sentence_about_it(tmp_path):
+    folder = prepared(tmp_path, 1)
+    path = folder / SCENES / "room00"
+    scene = open_scene(path)
+    about = [dataclasses.replace(scene.record.referrals[0], target_id=at) for at in (0, 1)]
+    has_text = [(Modality.TEXT, *each.present) for each in scene.record.objects[:2]]
+    objects = [
+        dataclasses.replace(each, present=present)
+        for each, present in zip(scene.record.objects, has_text, strict=False)
+    ]
+    record = dataclasses.replace(
+        scene.record,
+        objects=(*objects, scene.record.objects[CABINET]),
+        referrals=(*about, *scene.record.referrals),
+    )
+    (path / "scene.json").write_bytes(dump(record))
+    entry = {"room00": SceneEntry.of(open_scene(path))}
+    write_dataset(folder, dataclasses.replace(open_dataset(folder).record, scenes=entry))
+    dataset = SceneDataset([folder], ("scene.referrals",), settings=settings(max_referrals=1))
+    seen = set()
+    for at in range(40):
+        sample = dataset[Draw(0, at, 0, 0)]
+        (owner,) = sample["scene.referrals.object"].tolist()
+        assert sample["present.object.text"].nonzero()[0].tolist() == [owner]
+        seen.add(owner)
+    assert seen == {0, 1, CABINET}
+    none = SceneDataset([folder], (), settings=settings(missing={Modality.TEXT: 1.0}))
+    assert not none[Draw(0, 0, 0, 0)]["present.object.text"].any()
 
 
 def test_ragged_batches_have_ends(folders):
@@ -180,9 +213,21 @@ def test_stored_features_lie_beside_what_they_are_of(tmp_path):
     batch = collate([sample, dataset[Draw(0, 1, 0, 1)]])
     assert batch["feature.tiny/crops.cls.ends"].tolist() == [6, 6]
     assert batch["feature.tiny/crops.cls.object.ends"].tolist() == [6, 6]
-    for key in ("feature.big/crops.cls", "feature.tiny", "scene.sound"):
+    for key in ("feature.big/crops.cls", "feature.tiny", "feature.tiny/walls.cls", "scene.sound"):
         with pytest.raises(InvalidInput, match="keys"):
             SceneDataset([folder], (key,))
+
+
+def test_data_sets_with_differently_many_points_of_models_mix_by_the_first_of_them(folders, tmp_path):
+    coarse = prepared(tmp_path, 1, dataclasses.replace(SETTINGS, num_cad_points=16))
+    how = settings(num_cad_points=16)
+    mixed = SceneDataset([folders[0], coarse], ("object.cad",), settings=how)
+    batch = collate([mixed[Draw(0, 0, 0, 0)], mixed[Draw(0, 1, 1, 0)]])
+    assert batch["object.cad"].shape == (2, 16, 3)
+    np.testing.assert_array_equal(batch["object.cad"][0], mixed.sources[0].scene("room00").cad(0).xyz[:16])
+    wanting = SceneDataset([coarse], ("object.cad",), settings=settings(num_cad_points=17))
+    with pytest.raises(InvalidInput, match="num_cad_points: 17, room00 has 16"):
+        wanting[Draw(0, 0, 0, 0)]
 
 
 def test_splits_are_kept_apart(tmp_path):
@@ -254,6 +299,24 @@ def test_missing_colours_are_masked_as_often_as_told(folders):
     assert 0.2 < len(gone) / len(samples) < 0.4
     assert all(not sample["scene.colors"].any() and not sample["object.colors"].any() for sample in gone)
     assert all(not sample["present.object.colors"].any() for sample in gone)
+
+
+def test_colours_of_models_come_where_they_are_and_are_withheld_with_the_others(tmp_path):
+    raw = made_folder(tmp_path / "raw", 1)
+    (raw / CUBE).write_text(re.sub(r"(?m)^(v .*)$", r"\1 1 0 0.2", CUBE_TEXT))
+    dataset = MadeDataset(raw)
+    (entry,) = dataset.entries()
+    prepare_scan(dataset.open(entry), "made", tmp_path / SCENES, SETTINGS)
+    listed = {"room00": SceneEntry.of(open_scene(tmp_path / SCENES / "room00"))}
+    write_dataset(tmp_path, DatasetRecord(name="made", complete=True, settings={}, scenes=listed))
+    keys = ("object.cad", "object.cad_colors")
+    seen = SceneDataset([tmp_path], keys, settings=settings(num_cad_points=8))[Draw(0, 0, 0, 0)]
+    assert seen["object.cad_colors"].shape == seen["object.cad"].shape == (1, 8, 3)
+    assert np.unique(seen["object.cad_colors"].reshape(-1, 3), axis=0).tolist() == [[255, 0, 51]]
+    assert seen["present.cad.colors"].tolist() == [True]
+    how = Augmentation(**{**vars(STILL), "colors_missing": 1.0})
+    gone = SceneDataset([tmp_path], keys, settings=settings(augmentation=how))[Draw(0, 0, 0, 0)]
+    assert (gone["present.cad.colors"].tolist(), gone["object.cad_colors"].any()) == ([False], False)
 
 
 def many(step, count: int = 4000) -> np.ndarray:

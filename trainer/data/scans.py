@@ -205,6 +205,10 @@ class Scan(ABC):
     def objects(self) -> tuple[ScannedObject, ...]:
         """All objects, ordered by id."""
 
+    def sources(self) -> tuple[Path, ...]:
+        """Files and folders whose change means that the scan has to be prepared again; may not be there."""
+        return ()
+
     def aligned_from_raw(self) -> Matrix:
         """Rigid (4,4) that turns walls along x and y; the identity where the data set has none."""
         return np.eye(4)

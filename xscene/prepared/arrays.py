@@ -7,7 +7,7 @@ Pictures of a group lie one after the other in `<group>.bytes`; `<group>.ends` s
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from xscene.prepared.schema import require_format
 Arrays = Mapping[str, NDArray[Any]]
 Header = dict[str, tuple[str, tuple[int, ...]]]
 FRAMES = {"cloud.points": Frame.ALIGNED, "cad.points": Frame.CANONICAL}
+CAD_COLORS, CAD_COLORED = "cad.colors", "cad.is_colored"
 # One key alone: the order of several in the file is not fixed.
 METADATA_KEY = "xscene"
 _ANY = -1
@@ -43,8 +44,11 @@ def with_metadata(arrays: Arrays, metadata: Mapping[str, Any]) -> bytes:
     return save(data, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
 
-def expected(record: SceneRecord) -> Header:
-    """Type and shape of each array of a scene; -1 stands for any length."""
+def expected(record: SceneRecord, given: Container[str] = ()) -> Header:
+    """Type and shape of each array of a scene; -1 stands for any length.
+
+    Colours of models may be given or not.
+    """
     points = record.num_points
     wanted: Header = {}
     if points:
@@ -62,6 +66,9 @@ def expected(record: SceneRecord) -> Header:
             wanted[f"{group}.bytes"] = ("U8", (_ANY,))
     if record.cad:
         wanted["cad.points"] = ("F32", (len(record.cad), record.num_cad_points, 3))
+        if CAD_COLORS in given:
+            wanted[CAD_COLORS] = ("U8", (len(record.cad), record.num_cad_points, 3))
+            wanted[CAD_COLORED] = ("BOOL", (len(record.cad),))
     return wanted
 
 
@@ -122,10 +129,11 @@ class TensorFile:
             )
 
 
-def require_header(file: TensorFile, wanted: Header, scene_id: str) -> None:
-    """Refuse a file of another scene or format, or with arrays other than these."""
+def require_header(file: TensorFile, record: SceneRecord) -> None:
+    """Refuse a file of another scene or format, or with arrays other than those of the record."""
     where = file.path.name
     found, metadata = file.header()
+    scene_id, wanted = record.scene_id, expected(record, found)
     require_format(metadata.get("format"), metadata.get("version"), where, SCENE_FORMAT, SCENE_VERSION)
     if metadata.get("scene_id") != scene_id:
         raise PreparedInvalid(
@@ -152,12 +160,12 @@ def require_arrays(found: Header, wanted: Header, where: str) -> None:
             raise PreparedInvalid(f"{where}: {name} is {got_dtype} {list(got)}, needs {dtype} [{words}]")
 
 
-def require_input(arrays: Arrays, wanted: Header) -> None:
+def require_input(arrays: Arrays, record: SceneRecord) -> None:
     """Refuse arrays that a scene's record does not describe, before they are written."""
-    names = {"float32": "F32", "int32": "I32", "int64": "I64", "uint8": "U8"}
+    names = {"bool": "BOOL", "float32": "F32", "int32": "I32", "int64": "I64", "uint8": "U8"}
     found = {name: (names.get(str(a.dtype), str(a.dtype)), tuple(a.shape)) for name, a in arrays.items()}
     try:
-        require_arrays(found, wanted, "arrays")
+        require_arrays(found, expected(record, arrays), "arrays")
     except PreparedInvalid as error:
         raise InvalidInput(error.message) from error
     for name, array in arrays.items():

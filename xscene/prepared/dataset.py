@@ -140,7 +140,7 @@ class PreparedDataset:
         if wanted is None:
             raise NotFound(f"scene {scene.record.scene_id} has no features of {backbone_id}")
         path = feature_path(self.directory, backbone_id, scene.record.scene_id)
-        return FeatureFile.open(path, scene, backbone_id, sha256=wanted if verify else None)
+        return FeatureFile.open(path, scene, backbone_id, backbone.digest, sha256=wanted if verify else None)
 
     def attribution(self) -> str:
         """Authors and licences of what the data set was made of; empty where none is asked for."""
@@ -149,7 +149,7 @@ class PreparedDataset:
             return ""
         if not path.is_file() or file_digest(path) != self.record.attribution_sha256:
             raise PreparedInvalid(f"{ATTRIBUTION_FILE}: missing or not the one that was written")
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
 
     def verify(self) -> None:
         """Read every file and refuse the first that is not what was written."""

@@ -24,6 +24,7 @@ from xscene.prepared.schema import require_format
 
 FEATURE_FORMAT, FEATURE_VERSION = "xscene stored features", 1
 FEATURES = "features"
+GROUPS = ("views", "crops", "floorplans", "referrals", "objects", "cad")
 _DTYPES = ("float16", "float32")
 
 
@@ -44,14 +45,8 @@ def feature_path(directory: Path, backbone_id: str, scene_id: str) -> Path:
 
 def num_rows(record: SceneRecord) -> dict[str, int]:
     """How many rows the tensors of each group have."""
-    return {
-        "views": len(record.views),
-        "crops": len(record.sightings) * record.num_crop_levels,
-        "floorplans": len(record.floorplans),
-        "referrals": len(record.referrals),
-        "objects": len(record.objects),
-        "cad": len(record.cad),
-    }
+    counts = {group: len(getattr(record, group)) for group in GROUPS if group != "crops"}
+    return counts | {"crops": len(record.sightings) * record.num_crop_levels}
 
 
 def write_features(
@@ -95,13 +90,14 @@ def _require_rows(name: str, tensor: NDArray[Any], record: SceneRecord) -> None:
 class FeatureFile:
     """Stored features of one scene, read tensor by tensor."""
 
-    def __init__(self, path: Path, backbone_digest: str, names: tuple[str, ...]) -> None:
-        self.backbone_digest = backbone_digest
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
         self.names = names
         self._file = TensorFile(path)
 
     @classmethod
-    def open(cls, path: Path, scene: Scene, backbone_id: str, *, sha256: str | None = None) -> FeatureFile:
+    def open(
+        cls, path: Path, scene: Scene, backbone_id: str, backbone_digest: str, *, sha256: str | None = None
+    ) -> FeatureFile:
         """The features of a scene; refused where they are torn, or of another scene or backbone."""
         where = f"features of {backbone_id}: {path.name}"
         if not path.is_file():
@@ -116,6 +112,7 @@ class FeatureFile:
             "scene_id": scene.record.scene_id,
             "arrays_sha256": scene.record.arrays.sha256,
             "backbone_id": backbone_id,
+            "backbone_digest": backbone_digest,
         }
         for key, value in wanted.items():
             if metadata.get(key) != value:
@@ -125,7 +122,7 @@ class FeatureFile:
             count = rows.get(name.partition(".")[0])
             if len(shape) != 2 or shape[0] != count:
                 raise PreparedInvalid(f"{where}: {name} has shape {list(shape)}, needs [{count}, any]")
-        return cls(path, str(metadata.get("backbone_digest")), tuple(sorted(header)))
+        return cls(path, tuple(sorted(header)))
 
     def tensor(self, name: str) -> NDArray[Any]:
         """The features (rows,D) of this name."""

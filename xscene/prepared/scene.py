@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,11 @@ from xscene.errors import InvalidInput, PreparedInvalid
 from xscene.files import file_digest, replaced_directory, write_file
 from xscene.geometry.frames import Frame, Points
 from xscene.prepared.arrays import (
+    CAD_COLORED,
+    CAD_COLORS,
     Arrays,
     TensorFile,
     encode,
-    expected,
     join,
     require_header,
     require_input,
@@ -50,6 +52,8 @@ class Content:
     floorplans: Sequence[bytes] = ()
     cad: NDArray[np.float32] | None = None
     """Surface points (C,K,3) in the models' own frames."""
+    cad_colors: Sequence[NDArray[np.uint8] | None] = ()
+    """Colours (K,3) of each model's points, None for those without; none at all for models without."""
 
     def arrays(self) -> Arrays:
         """The arrays by name."""
@@ -65,6 +69,11 @@ class Content:
                 named["cloud.colors"] = self.cloud.colors
         if self.cad is not None:
             named["cad.points"] = self.cad
+        known = [colors for colors in self.cad_colors if colors is not None]
+        if known:
+            none = np.zeros_like(known[0])
+            named[CAD_COLORS] = np.stack([none if colors is None else colors for colors in self.cad_colors])
+            named[CAD_COLORED] = np.array([colors is not None for colors in self.cad_colors])
         return named
 
 
@@ -75,7 +84,7 @@ def write_scene(directory: Path, record: SceneRecord, content: Content) -> Scene
     if content.cloud.points.frame is not Frame.ALIGNED:
         raise InvalidInput.at("cloud", f"in frame {content.cloud.points.frame}, needs {Frame.ALIGNED}")
     arrays = content.arrays()
-    require_input(arrays, expected(record))
+    require_input(arrays, record)
     _require_object_points(record, content.cloud.object_ids)
     data = encode(arrays, record.scene_id)
     arrays_file = FileRecord(sha256=hashlib.sha256(data).hexdigest(), num_bytes=len(data))
@@ -133,9 +142,23 @@ class Scene:
 
     def cad(self, row: int) -> Points:
         """Surface points of the model of this row of the record, in the model's own frame."""
+        return Points(self._model("cad.points", row), Frame.CANONICAL)
+
+    def cad_colors(self, row: int) -> NDArray[np.uint8] | None:
+        """Colours (K,3) of those points, where the model has some."""
+        if not (self._has_cad_colors and self._model(CAD_COLORED, row)):
+            return None
+        return self._model(CAD_COLORS, row)
+
+    @cached_property
+    def _has_cad_colors(self) -> bool:
+        return CAD_COLORS in self._file.header()[0]
+
+    def _model(self, name: str, row: int) -> NDArray[Any]:
         if not 0 <= row < len(self.record.cad):
             raise InvalidInput.at("row", f"{row}, the scene has {len(self.record.cad)} models")
-        return Points(self._file.rows("cad.points", row, row + 1)[0], Frame.CANONICAL)
+        part: NDArray[Any] = self._file.rows(name, row, row + 1)[0]
+        return part
 
     @cached_property
     def sightings_of(self) -> dict[int, list[int]]:
@@ -157,7 +180,7 @@ class Scene:
         if (digest := file_digest(path)) != wanted.sha256:
             raise PreparedInvalid(f"{where}: tampered, SHA-256 is {digest}, needs {wanted.sha256}")
         try:
-            require_header(self._file, expected(self.record), self.record.scene_id)
+            require_header(self._file, self.record)
         except PreparedInvalid as error:
             raise PreparedInvalid(f"scene {self.record.scene_id}: {error.message}") from error
 

@@ -81,8 +81,10 @@ def tilt_rotation(generator: np.random.Generator, sigma: float, clip: float) -> 
 
 
 def rotated(points: Floats, rotation: Matrix) -> Floats:
-    """Points (N,3) turned about the origin."""
-    return (points @ rotation.T).astype(np.float32)
+    """Points (..., 3) turned about the origin."""
+    # For three columns many times as fast as a product of matrices.
+    turned: Floats = np.einsum("...d,ed->...e", points, rotation.astype(np.float32))
+    return turned
 
 
 def shifted(points: Floats, generator: np.random.Generator, largest_m: float) -> Floats:

@@ -13,6 +13,7 @@ from trainer.data.datasets.samples import FEATURE, KEYS, SampleSettings, SceneRe
 from trainer.data.datasets.sampling import Draw, Mixture, MixtureSampler, in_order
 from xscene.errors import InvalidInput
 from xscene.prepared.dataset import PreparedDataset, open_dataset
+from xscene.prepared.features import GROUPS
 from xscene.prepared.records import Split
 
 
@@ -49,7 +50,7 @@ class SceneDataset(Dataset[dict[str, Any]]):
             return
         backbone_id, slash, name = key.removeprefix(FEATURE).partition("/")
         known = {name for source in self._sources for name in source.record.backbones}
-        if not (slash and name and backbone_id in known):
+        if not (slash and name.partition(".")[0] in GROUPS and backbone_id in known):
             listed = ", ".join(sorted(known)) or "none"
             raise InvalidInput.at(
                 "keys", f"{key!r} needs to be {FEATURE}<backbone>/<group>.<output>; stored are {listed}"

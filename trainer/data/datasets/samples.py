@@ -14,6 +14,7 @@ L crop levels, F floorplans, R sentences, P pixels of a side, D width of a featu
     object.colors     uint8 (O,K,3)       of those
     object.locations  float32 (O,6)       mean and size, turned as the scene is
     object.cad        float32 (C,K,3)     surface points in the models' own frames
+    object.cad_colors uint8 (C,K,3)       of those; zeros where `present.cad.colors` (C,) is false
     feature.<backbone>/<group>.<output>   float32 (rows,D), stored: a row for each member of the group
                                           that the sample has; none where none are stored
 
@@ -21,7 +22,7 @@ What belongs to objects says to which: `object.crops.object` (S times L,), `obje
 `scene.referrals.object` (R,) hold places among the sample's objects, -1 for one that it does not have, and
 so does `<key>.object` of their features. Every sample has `scene_id`, `place_id`,
 `dataset`, `object.ids` (O,), `object.labels` (O), `present.scene.<modality>` and
-`present.object.<modality>` (O,).
+`present.object.<modality>` (O,); an object has text where the sample has a sentence about it.
 """
 
 from __future__ import annotations
@@ -64,11 +65,16 @@ class SampleSettings:
     max_crop_views: int | None = None
     """Views of each object, those with most votes."""
     num_object_points: int = 1024
+    num_cad_points: int | None = None
+    """The first of each model, which are far apart; needed where data sets have differently many."""
     picture_px: int | None = None
     """Side that pictures are decoded and resized to; None leaves them encoded."""
     augmentation: Augmentation | None = None
     missing: dict[Modality, float] | None = None
-    """Probability that a modality of the scene is withheld; one that is present is always left."""
+    """Probability that a modality of the scene is withheld; one that is present is always left.
+
+    Sentences go with the scene's; points, crops and models of objects stay.
+    """
 
     def __post_init__(self) -> None:
         for name in (
@@ -77,6 +83,7 @@ class SampleSettings:
             "max_referrals",
             "max_crop_views",
             "num_object_points",
+            "num_cad_points",
             "picture_px",
         ):
             value = getattr(self, name)
@@ -120,6 +127,9 @@ class SceneReading:
         for modality in OBJECT_MODALITIES:
             mask = np.array([modality in each.present for each in objects], dtype=np.bool_)
             found[f"present.object.{modality}"] = mask
+        # Of the sentences that a scene has, a sample holds a few.
+        said = {record.referrals[row].target_id for row in self._rows["referrals"]}
+        found["present.object.text"] = np.array([each.object_id in said for each in objects], dtype=np.bool_)
         for key in keys:
             found |= self.feature(key) if key.startswith(FEATURE) else READERS[key](self)
         return found
@@ -158,10 +168,13 @@ class SceneReading:
         return yaw_rotation(self._generator("yaw")) if how and how.yaw else np.eye(3)
 
     @cached_property
-    def _has_colors(self) -> bool:
+    def _withholds_colors(self) -> bool:
         how = self._settings.augmentation
-        withheld = how is not None and without_colors(self._generator("colors"), how.colors_missing)
-        return self._scene.record.color_sums is not None and not withheld
+        return how is not None and without_colors(self._generator("colors"), how.colors_missing)
+
+    @property
+    def _has_colors(self) -> bool:
+        return self._scene.record.color_sums is not None and not self._withholds_colors
 
     @cached_property
     def _scene_cloud(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -283,10 +296,27 @@ class SceneReading:
 
     def cad(self) -> dict[str, Any]:
         """Surface points of the objects' models."""
-        found = [self._scene.cad(row).xyz for row in self._rows["cad"]]
-        none = np.zeros((0, self._scene.record.num_cad_points, 3), dtype=np.float32)
-        points = self._each_turned(np.stack(found) if found else none, "cad yaw")
-        return {"object.cad": points, "object.cad.object": self._owners("cad")}
+        clouds = [self._scene.cad(row).xyz[: self._num_cad_points] for row in self._rows["cad"]]
+        found = np.array(clouds, dtype=np.float32).reshape(-1, self._num_cad_points, 3)
+        return {"object.cad": self._each_turned(found, "cad yaw"), "object.cad.object": self._owners("cad")}
+
+    def cad_colors(self) -> dict[str, Any]:
+        """Colours of those points, and which models have some."""
+        withheld = self._withholds_colors
+        found = [None if withheld else self._scene.cad_colors(row) for row in self._rows["cad"]]
+        colors = np.zeros((len(found), self._num_cad_points, 3), dtype=np.uint8)
+        for row, each in enumerate(found):
+            if each is not None:
+                colors[row] = each[: self._num_cad_points]
+        present = np.array([each is not None for each in found], dtype=np.bool_)
+        return {"object.cad_colors": colors, "present.cad.colors": present}
+
+    @cached_property
+    def _num_cad_points(self) -> int:
+        stored, wanted = self._scene.record.num_cad_points, self._settings.num_cad_points
+        if wanted is not None and wanted > stored:
+            raise InvalidInput.at("num_cad_points", f"{wanted}, {self._scene.record.scene_id} has {stored}")
+        return wanted or stored
 
     def feature(self, key: str) -> dict[str, Any]:
         """Stored features of those members of a group that the sample has."""
@@ -363,5 +393,6 @@ READERS: dict[str, Callable[[SceneReading], dict[str, Any]]] = {
     "object.locations": SceneReading.locations,
     "object.crops": SceneReading.crops,
     "object.cad": SceneReading.cad,
+    "object.cad_colors": SceneReading.cad_colors,
 }
 KEYS = tuple(READERS)

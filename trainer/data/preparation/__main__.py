@@ -5,6 +5,7 @@ Started by `python -m deploy prepare`: the first line it reads is what to prepar
 
 from __future__ import annotations
 
+import logging
 import os
 
 
@@ -14,10 +15,13 @@ def main() -> None:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     from trainer.data.preparation.production import Order, prepare_entry
-    from trainer.data.workers import Station
+    from trainer.data.workers import Station, log_to_stderr
     from xscene.errors import XSceneError
 
     station = Station.opened()
+    log_to_stderr()
+    # What there is to say of the list is said by whoever started this worker.
+    logging.disable()
     try:
         order = Order.from_json(station.job)
         dataset = order.dataset()
@@ -25,6 +29,7 @@ def main() -> None:
     except XSceneError as error:
         station.answer({"error": error.message})
         raise SystemExit(1) from None
+    logging.disable(logging.NOTSET)
     station.answer({})
     for scan_id in station.items():
         try:

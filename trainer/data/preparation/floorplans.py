@@ -1,6 +1,6 @@
 """Floorplans drawn from walls and CAD models: dark on white, from above, x to the right and y up.
 
-Shapes: C corners, E edges, V vertices of a model.
+Shapes: C corners, E edges, F faces of a model.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from trainer.data.preparation.models import Mesh
+from encoders_3d.surfaces import Surface
 from trainer.data.preparation.pictures import png
 from trainer.data.preparation.settings import Settings
 from trainer.data.scans import LayoutEdges
@@ -26,13 +26,14 @@ WALL_COLOR, FURNITURE_COLOR, OUTLINE_COLOR = "#101010", "#a0a0a0", "#505050"
 class PlacedModel:
     """A model, the scale along its own axes (3,), and its pose (4,4) in the aligned frame."""
 
-    mesh: Mesh
+    surface: Surface
     scale: Floats
     aligned_from_canonical: Matrix
 
-    def vertices(self) -> Matrix:
-        """Vertices (V,3) in the aligned frame."""
-        return apply(self.aligned_from_canonical, self.mesh.vertices * self.scale)
+    def triangles(self) -> Matrix:
+        """Corners of faces (F,3,3) in the aligned frame."""
+        corners = np.concatenate([part.triangles for part in self.surface.parts]).reshape(-1, 3)
+        return apply(self.aligned_from_canonical, corners * self.scale).reshape(-1, 3, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,16 +52,16 @@ def draw(
 ) -> DrawnFloorplan | None:
     """The plan of what is known of a room; None where neither walls nor models are."""
     corners, edges = _walls(layout, aligned_from_raw)
-    placed = [(model.vertices(), model.mesh.faces) for model in models]
-    everything = [corners[edges.reshape(-1), :2], *(vertices[:, :2] for vertices, _ in placed)]
+    placed = [model.triangles() for model in models]
+    everything = [corners[edges.reshape(-1), :2], *(faces[..., :2].reshape(-1, 2) for faces in placed)]
     if not sum(len(part) for part in everything):
         return None
     matrix, size_px = _frame(np.concatenate(everything), settings)
     image = Image.new("RGB", size_px, "white")
     pen = ImageDraw.Draw(image)
     # What stands low is drawn first, so that a table does not cover what is on it.
-    for vertices, faces in sorted(placed, key=lambda item: float(item[0][:, 2].min())):
-        triangles = [[(x, y) for x, y in face.tolist()] for face in _pixels(vertices, matrix)[faces]]
+    for faces in sorted(placed, key=lambda faces: float(faces[..., 2].min())):
+        triangles = [[(x, y) for x, y in face] for face in _pixels(faces, matrix).tolist()]
         # Filled after all edges were drawn thick: what stays of those is the outline.
         for triangle in triangles:
             pen.line([*triangle, triangle[0]], fill=OUTLINE_COLOR, width=OUTLINE_PX)
@@ -94,5 +95,5 @@ def _frame(points: Matrix, settings: Settings) -> tuple[Matrix, tuple[int, int]]
 
 
 def _pixels(points: Matrix, matrix: Matrix) -> Matrix:
-    found: Matrix = points[:, :2] @ matrix[:2, :2].T + matrix[:2, 2]
+    found: Matrix = points[..., :2] @ matrix[:2, :2].T + matrix[:2, 2]
     return found

@@ -1,119 +1,72 @@
-"""CAD models: points on their surface, drawn by area and spread out, in the models' own frames.
+"""CAD models: points on their surface with their colours, spread out, in the models' own frames.
 
-Shapes: V vertices, F faces, K points.
+Shapes: F faces, K points.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders_3d.mesh_limits import MeshLimits
+from encoders_3d.meshes import decode_mesh
+from encoders_3d.surfaces import Surface
 from trainer.data.preparation.settings import Settings
-from trainer.data.readers.ply import read_ply
+from trainer.data.readers.files import picture_size, read_bytes
+from xscene import pictures
 from xscene.errors import InvalidInput
-from xscene.geometry.frames import Matrix
 from xscene.geometry.selection import farthest_point_sample
+
+MODEL_LIMITS = MeshLimits(
+    max_meshes=1,
+    max_mesh_bytes=256 << 20,
+    max_vertices=4_000_000,
+    max_faces=8_000_000,
+    max_texture_pixels=64 << 20,
+    max_surface_points=1_000_000,
+    max_mesh_parts=1 << 16,
+    max_header_bytes=16 << 20,
+    textures=pictures.Limits(
+        max_image_bytes=256 << 20,
+        max_image_pixels=64 << 20,
+        min_image_side=1,
+        max_jpeg_scans=64,
+        max_image_parts=4096,
+    ),
+)
+MATERIALS = ".mtl"
+
+
+def read_model(path: Path, limits: MeshLimits = MODEL_LIMITS) -> Surface:
+    """The surface of a GLB, PLY or OBJ file, with materials and textures that lie beside an OBJ."""
+
+    def beside(name: str) -> bytes:
+        file = Path(os.path.normpath(path.parent / name.replace("\\", "/")))
+        # Some data sets keep textures in a folder beside that of the model.
+        if not file.is_relative_to(path.parent.parent):
+            raise InvalidInput.at(path.name, f"{name[:80]!r} lies elsewhere than the model")
+        data = read_bytes(file, max_bytes=limits.max_mesh_bytes)
+        if file.suffix.lower() != MATERIALS:
+            picture_size(data, file.name, max_pixels=limits.max_texture_pixels)
+        return data
+
+    return decode_mesh(path.name, read_bytes(path, max_bytes=limits.max_mesh_bytes), limits, beside)
 
 
 @dataclass(frozen=True, eq=False)
-class Mesh:
-    """Vertices (V,3) in metres and triangles (F,3)."""
+class ModelPoints:
+    """Points (K,3) that stand for a model, and their colours (K,3) where it has some."""
 
-    vertices: Matrix
-    faces: NDArray[np.int32]
-
-
-MeshReader: TypeAlias = Callable[[Path], Mesh]
+    xyz: NDArray[np.float32]
+    colors: NDArray[np.uint8] | None
 
 
-def read_ply_model(path: Path) -> Mesh:
-    """Vertices and triangles of a PLY file."""
-    file = read_ply(path)
-    faces = np.zeros((0, 3), dtype=np.int32) if file.faces is None else file.faces
-    return Mesh(file.positions().astype(np.float64), faces)
-
-
-def read_obj_model(path: Path) -> Mesh:
-    """Vertices and faces of a Wavefront file; faces of more than three corners are cut into fans."""
-    vertices: list[list[float]] = []
-    faces: list[tuple[int, int, int]] = []
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
-        kind, _, rest = line.strip().partition(" ")
-        try:
-            if kind == "v":
-                vertices.append([float(word) for word in rest.split()[:3]])
-            elif kind == "f":
-                corners = [_corner(word, len(vertices)) for word in rest.split()]
-                faces += [(corners[0], *pair) for pair in itertools.pairwise(corners[1:])]
-        except ValueError as error:
-            raise InvalidInput.at(path.name, f"line {number}: {error}") from error
-    try:
-        return Mesh(np.array(vertices, dtype=np.float64).reshape(-1, 3), np.array(faces, dtype=np.int32))
-    except ValueError as error:
-        raise InvalidInput.at(path.name, "has vertices of fewer than three numbers") from error
-
-
-def _corner(word: str, num_vertices: int) -> int:
-    """A vertex counted from 0; the file counts from 1, or back from the last."""
-    at = int(word.partition("/")[0])
-    return at - 1 if at > 0 else num_vertices + at
-
-
-READERS: Mapping[str, MeshReader] = {".ply": read_ply_model, ".obj": read_obj_model}
-
-
-def read_model(path: Path) -> Mesh:
-    """The mesh of a file, by what its name ends in."""
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InvalidInput.at(path.name, f"a model needs to be one of {', '.join(READERS)}")
-    if not path.is_file():
-        raise InvalidInput.at(path.name, "there is no such file")
-    mesh = reader(path)
-    _require_mesh(mesh, path.name)
-    return mesh
-
-
-def _require_mesh(mesh: Mesh, where: str) -> None:
-    if not len(mesh.faces):
-        raise InvalidInput.at(where, "has no faces, so it has no surface")
-    low, high = int(mesh.faces.min()), int(mesh.faces.max())
-    if low < 0 or high >= len(mesh.vertices):
-        raise InvalidInput.at(where, f"faces name vertices {low} to {high} of {len(mesh.vertices)}")
-    if not np.isfinite(mesh.vertices).all():
-        raise InvalidInput.at(where, "has vertices that are not finite")
-
-
-def areas(mesh: Mesh) -> Matrix:
-    """Area (F,) of each face."""
-    first, second, third = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
-    found: Matrix = np.linalg.norm(np.cross(second - first, third - first), axis=1) / 2
-    return found
-
-
-def sample_surface(mesh: Mesh, count: int, generator: np.random.Generator) -> Matrix:
-    """Points (K,3) anywhere on the surface, each part of it as likely as any other of its area."""
-    area = areas(mesh)
-    if not area.sum() > 0:
-        raise InvalidInput.at("mesh", "its faces have no area")
-    ends = np.cumsum(area)
-    face = np.searchsorted(ends, generator.random(count) * ends[-1], side="right").clip(0, len(area) - 1)
-    # The square root spreads points evenly over a triangle instead of towards its first corner.
-    along = np.sqrt(generator.random((count, 1)))
-    across = generator.random((count, 1))
-    first, second, third = (mesh.vertices[mesh.faces[face, corner]] for corner in range(3))
-    points: Matrix = (1 - along) * first + along * ((1 - across) * second + across * third)
-    return points
-
-
-def surface_points(mesh: Mesh, model_id: str, settings: Settings) -> NDArray[np.float32]:
-    """The points (K,3) that stand for a model; the same for a model in every scene."""
-    drawn = sample_surface(mesh, settings.num_surface_points, settings.generator("cad", model_id))
-    kept = farthest_point_sample(drawn, settings.num_cad_points, start=0)
-    return drawn[kept].astype(np.float32)
+def surface_points(surface: Surface, model_id: str, settings: Settings) -> ModelPoints:
+    """The points that stand for a model; the same for a model in every scene."""
+    xyz, colors = surface.sample(settings.num_surface_points, settings.stream("cad", model_id))
+    kept = farthest_point_sample(xyz, settings.num_cad_points, start=0)
+    return ModelPoints(xyz[kept].astype(np.float32), None if colors is None else colors[kept])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -62,8 +63,7 @@ def write_pack(
         raise InvalidInput.at("scenes", "none given, needs at least one")
     if len(set(scene_ids)) < len(scene_ids):
         raise InvalidInput.at("scenes", "a scene is named twice")
-    if out.exists() and any(out.iterdir()) and not (out / DATASET_FILE).is_file():
-        raise AlreadyExists(f"{out} is there and is no prepared data set")
+    _require_pack_or_nothing(out)
     with replaced_directory(out.absolute()) as staging:
         parts = _fill(staging, dataset, sorted(scene_ids), settings)
         num_bytes = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
@@ -75,6 +75,19 @@ def write_pack(
                 f"pack, its largest parts {largest}", value=num_bytes, limit=max_bytes, unit="bytes"
             )
     return num_bytes
+
+
+def _require_pack_or_nothing(out: Path) -> None:
+    """Refuse to write over what is no pack: scans and hours of preparation may stand behind it."""
+    if not (out.exists() and any(out.iterdir())):
+        return
+    if not (out / DATASET_FILE).is_file():
+        raise AlreadyExists(f"{out} is there and is no prepared data set")
+    if (
+        not _prefixed(PackSettings()).keys()
+        <= open_dataset(out, allow_incomplete=True).record.settings.keys()
+    ):
+        raise AlreadyExists(f"{out} is there and is a prepared data set, but no pack")
 
 
 def _fill(
@@ -89,9 +102,9 @@ def _fill(
         for name, array in content.arrays().items():
             parts[name.partition(".")[0]] += array.nbytes
         records.append(write_scene(staging / SCENES / scene_id, record, content))
-    attribution = dataset.attribution()
-    if attribution:
-        (staging / ATTRIBUTION_FILE).write_text(attribution)
+    if dataset.attribution():
+        # Byte by byte, as its digest goes along.
+        shutil.copyfile(dataset.directory / ATTRIBUTION_FILE, staging / ATTRIBUTION_FILE)
     scenes = {name: SceneEntry.of(open_scene(staging / SCENES / name)) for name in scene_ids}
     write_dataset(
         staging,
@@ -129,12 +142,14 @@ def smaller(scene: Scene, settings: PackSettings, digest: str) -> tuple[SceneRec
     )
     # The points of a model were chosen far from each other, one after the other: the first cover it too.
     models = [scene.cad(row).xyz[:num_cad_points] for row in range(len(record.cad))]
+    colors = [scene.cad_colors(row) for row in range(len(record.cad))]
     content = Content(
         cloud=cloud,
         views=encoded_views,
         crops=[_small(crop, settings.max_crop_px, settings) for crop in scene.crops(rows)],
         floorplans=scene.floorplans(),
         cad=np.stack(models) if models else None,
+        cad_colors=[None if each is None else each[:num_cad_points] for each in colors],
     )
     return record, content
 

@@ -7,13 +7,15 @@ import dataclasses
 import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.data.catalogue import add_reader, built_in
 from trainer.data.preparation.scenes import prepare_scan
 from trainer.data.preparation.settings import Settings
+from trainer.data.readers.listings import require_one_split
 from trainer.data.scans import Dataset, ScanEntry
 from trainer.data.workers import Answer, work_through
 from xscene.errors import InvalidInput, Overloaded, PreparedInvalid
@@ -30,7 +32,7 @@ from xscene.prepared.dataset import (
 )
 from xscene.prepared.features import BackboneRecord
 from xscene.prepared.records import Split, require_name
-from xscene.prepared.scene import open_scene
+from xscene.prepared.scene import SCENE_FILE, open_scene
 
 LOCK_FILE = ".lock"
 LOCK_POLL_S = 0.1
@@ -99,9 +101,9 @@ class Report:
 def prepare(order: Order, progress: Callable[[int, int], None] = lambda done, total: None) -> Report:
     """Prepare what is not there yet, then write the list of scenes; scans that fail are left out of it."""
     dataset = order.dataset()
-    entries = dataset.entries()[: order.limit]
-    for entry in entries:
-        require_name(entry.scan_id, "scan_id")
+    listed = dataset.entries()
+    _require_list(listed, order.name)
+    entries = listed[: order.limit]
     report = Report()
     with _locked(order) as lock:
         before = _claim(order)
@@ -116,17 +118,31 @@ def prepare(order: Order, progress: Callable[[int, int], None] = lambda done, to
                 report.num_kept += 1
             progress(report.num_made + report.num_kept + len(report.faults), total)
 
+        def lost(scan_id: str, reason: str) -> None:
+            done({}, {"scan_id": scan_id, "fault": reason})
+
         work_through(
             [entry.scan_id for entry in entries],
             module="trainer.data.preparation",
             job=order.to_json(),
             num_workers=order.workers,
             done=done,
+            lost=lost,
             held_open=(lock,),
         )
         report.faults = dict(sorted(report.faults.items()))
         _finish(order, before, entries, report)
     return report
+
+
+def _require_list(entries: Sequence[ScanEntry], name: str) -> None:
+    """Refuse ids that name no directory or come twice, and a place that lies in two splits."""
+    for entry in entries:
+        require_name(entry.scan_id, "scan_id")
+    if len({entry.scan_id for entry in entries}) < len(entries):
+        twice, _ = Counter(entry.scan_id for entry in entries).most_common(1)[0]
+        raise InvalidInput.at("scan_id", f"{name} lists {twice} twice")
+    require_one_split(((f"place {entry.place_id}", entry.split) for entry in entries), name)
 
 
 @contextlib.contextmanager
@@ -168,16 +184,24 @@ def _claim(order: Order) -> DatasetRecord:
 
 
 def prepare_entry(order: Order, dataset: Dataset, entry: ScanEntry) -> bool:
-    """Prepare one scan, unless its scene is there, whole and of the same settings; says whether it did."""
-    scenes = order.out / SCENES
+    """Prepare one scan unless its scene is there, whole, newer and of these settings; says whether it did."""
+    scenes, scan = order.out / SCENES, dataset.open(entry)
     with contextlib.suppress(PreparedInvalid):
         record = open_scene(scenes / entry.scan_id).record
         there = (record.settings_digest, record.dataset, record.place_id, record.split, record.is_reference)
         wanted = (order.settings.digest(), order.name, entry.place_id, Split(entry.split), entry.is_reference)
-        if there == wanted:
+        if there == wanted and not _changed_since(scan.sources(), scenes / entry.scan_id / SCENE_FILE):
             return False
-    prepare_scan(dataset.open(entry), order.name, scenes, order.settings)
+    prepare_scan(scan, order.name, scenes, order.settings)
     return True
+
+
+def _changed_since(sources: Iterable[Path], made: Path) -> bool:
+    """Whether any file or folder was written, put there or taken away after a file was made."""
+    made_ns = made.stat().st_mtime_ns
+    found = (path for source in sources if source.exists() for path in (source, *source.rglob("*")))
+    # Not the time that a file says it was written, which copies and archives bring along.
+    return any(path.lstat().st_ctime_ns > made_ns for path in found)
 
 
 def _finish(order: Order, before: DatasetRecord, entries: tuple[ScanEntry, ...], report: Report) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainer.data.preparation.clouds import (
     PreparedCloud,
@@ -17,7 +16,7 @@ from trainer.data.preparation.clouds import (
     triple,
 )
 from trainer.data.preparation.floorplans import STYLE, PlacedModel, draw
-from trainer.data.preparation.models import MeshReader, read_model, surface_points
+from trainer.data.preparation.models import ModelPoints, read_model, surface_points
 from trainer.data.preparation.pictures import crops, decoded, stored_view
 from trainer.data.preparation.settings import Settings
 from trainer.data.preparation.sightings import best_sightings
@@ -56,10 +55,10 @@ class _Pictures:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Models:
-    """CAD models, their surface points (C,K,3), and how they stand in the room."""
+    """CAD models, their surface points, and how they stand in the room."""
 
     records: tuple[CadRecord, ...]
-    points: NDArray[np.float32] | None
+    points: tuple[ModelPoints, ...]
     placed: tuple[PlacedModel, ...]
 
 
@@ -94,19 +93,18 @@ class _Parts:
             views=self.pictures.encoded_views,
             crops=self.pictures.encoded_crops,
             floorplans=self.encoded_floorplans,
-            cad=self.models.points,
+            cad=np.stack([each.xyz for each in self.models.points]) if self.models.points else None,
+            cad_colors=[each.colors for each in self.models.points],
         )
 
 
-def prepare_scan(
-    scan: Scan, dataset: str, scenes: Path, settings: Settings, read_mesh: MeshReader = read_model
-) -> SceneRecord:
+def prepare_scan(scan: Scan, dataset: str, scenes: Path, settings: Settings) -> SceneRecord:
     """Write the scene of a scan among the scenes of a data set, whole or not at all."""
     aligned_from_raw = rigid(scan.aligned_from_raw(), "aligned_from_raw")
     surface = scan.surface()
     cloud = prepare_cloud(surface, scan.objects(), aligned_from_raw, settings)
     known = {each.object_id for each in cloud.objects}
-    models = _models(scan, known, aligned_from_raw, settings, read_mesh)
+    models = _models(scan, known, aligned_from_raw, settings)
     floorplans, encoded_floorplans = _floorplans(scan, models.placed, aligned_from_raw, settings)
     said = scan.referrals()
     parts = _Parts(
@@ -213,14 +211,12 @@ def _crops(tracked: Sequence[View], sightings: Sequence[Sighting], settings: Set
     return [crop for row in range(len(sightings)) for crop in found[row]]
 
 
-def _models(
-    scan: Scan, known: set[int], aligned_from_raw: Matrix, settings: Settings, read_mesh: MeshReader
-) -> _Models:
+def _models(scan: Scan, known: set[int], aligned_from_raw: Matrix, settings: Settings) -> _Models:
     records, points, placed = [], [], []
     for model in scan.cad_models():
         if model.object_id not in known:
             continue
-        mesh = read_mesh(model.path)
+        surface = read_model(model.path)
         pose = aligned_from_raw @ rigid(model.raw_from_canonical, f"cad {model.model_id}")
         records.append(
             CadRecord(
@@ -230,9 +226,9 @@ def _models(
                 scale=triple(model.scale),
             )
         )
-        points.append(surface_points(mesh, model.model_id, settings))
-        placed.append(PlacedModel(mesh, model.scale, pose))
-    return _Models(records=tuple(records), points=np.stack(points) if points else None, placed=tuple(placed))
+        points.append(surface_points(surface, model.model_id, settings))
+        placed.append(PlacedModel(surface, model.scale, pose))
+    return _Models(records=tuple(records), points=tuple(points), placed=tuple(placed))
 
 
 def _floorplans(

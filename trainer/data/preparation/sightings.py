@@ -79,13 +79,23 @@ def _projected(
     view: View, points: Points, settings: Settings
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Rows and columns (N,) of points in the view's picture, and which of them it shows."""
-    limits = {"threshold": settings.depth_threshold, "border_px": settings.border_px}
-    placed = project(points, view.camera_to_world, view.intrinsics, **limits)  # type: ignore[arg-type]
+    threshold = settings.depth_threshold
+    placed = project(
+        points, view.camera_to_world, view.intrinsics, threshold=threshold, border_px=settings.border_px
+    )
     depth = view.depth()
     if depth is None:
         visible = _in_front(view, points, placed, settings)
     else:
-        measured = project(points, view.camera_to_world, depth.intrinsics, depth.metres, **limits)  # type: ignore[arg-type]
+        # The border is one of pictures, of which depth may be a fraction in size.
+        measured = project(
+            points,
+            view.camera_to_world,
+            depth.intrinsics,
+            depth.metres,
+            threshold=threshold,
+            border_px=0,
+        )
         visible = placed.visible & measured.visible
     return placed.rows, placed.columns, visible
 

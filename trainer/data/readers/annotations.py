@@ -47,6 +47,11 @@ class ObjectFiles:
     def __init__(self, folder: Path, limits: ScanLimits) -> None:
         self._folder, self._limits = folder, limits
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files, whether they are there or not."""
+        return self._folder / REFERRALS, self._folder / LABELS
+
     @cached_property
     def referrals(self) -> Mapping[str, tuple[Referral, ...]]:
         """SceneVerse's sentences of each scan, with target ids as they stand there; none without the file."""

@@ -122,6 +122,10 @@ class MultiscanScan(Scan):
             for number in numbers
         )
 
+    def sources(self) -> tuple[Path, ...]:
+        """What is of this scan, and what the data set says of objects."""
+        return self._path, *self._data_set.object_files.paths
+
     def referrals(self) -> tuple[Referral, ...]:
         """SceneVerse's sentences, whose target is an object's id."""
         return self._data_set.object_files.referrals.get(self.entry.scan_id, ())

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,13 @@ from trainer.data.readers.limits import ScanLimits
 from xscene.errors import InvalidInput, LimitExceeded
 
 NO_UV, NO_MATERIAL = -1, -1
+LINES_PER_BLOCK = 1 << 16
+# Fewer lines of a kind are read faster one by one.
+MIN_ALIKE = 32
+# By the numbers of a corner.
+FACES = {n: re.compile(rb"f(?: \d+" + rb"/\d+" * (n - 1) + rb"){3,}") for n in (1, 2, 3)}
+DIGITS = b"0123456789"
+SPACED = bytes.maketrans(b"f/", b"  ")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +45,7 @@ def read_obj(path: Path, limits: ScanLimits) -> ObjMesh:
     lines = _Lines(path.name, limits)
     file_bytes(path, max_bytes=limits.ply.max_bytes)
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            lines.take(line.split(), number)
+        lines.take_all(file)
     points = np.array(lines.positions, dtype=np.float32).reshape(-1, 3)
     if not np.isfinite(points).all():
         raise InvalidInput.at(path.name, "has vertices that are not finite")
@@ -65,7 +72,40 @@ class _Lines:
         self.materials: dict[str, int] = {}
         self._material = NO_MATERIAL
 
-    def take(self, words: Sequence[bytes], number: int) -> None:
+    def take_all(self, file: Iterable[bytes]) -> None:
+        """Every line: many of one form at once, the others one by one."""
+        number = 1
+        lines = (line.strip() for line in file)
+        while block := list(itertools.islice(lines, LINES_PER_BLOCK)):
+            for kind, run in itertools.groupby(block, key=lambda line: line.partition(b" ")[0]):
+                alike = list(run)
+                if len(alike) < MIN_ALIKE or not self._take_alike(kind, alike):
+                    for at, line in enumerate(alike, start=number):
+                        self._take(line.split(), at)
+                number += len(alike)
+
+    def _take_alike(self, kind: bytes, lines: Sequence[bytes]) -> bool:
+        """Lines of one kind at once; says whether it could, and took nothing where it could not."""
+        if kind == b"f":
+            corners = _corners(lines)
+            if corners is None or len(self.corners) // 9 + len(corners) // 3 > self.limits.ply.max_faces:
+                return False
+            material = np.full((len(corners), 1), self._material)
+            self.corners.frombytes(np.hstack([corners, material]).tobytes())
+            return True
+        table = _table(lines, kind) if kind in (b"v", b"vt") else None
+        if table is None or table.shape[1] < (2 if kind == b"vt" else 3):
+            return False
+        if kind == b"vt":
+            self.uvs.frombytes(table[:, :2].tobytes())
+            return True
+        if len(self.positions) // 3 + len(table) > self.limits.ply.max_vertices:
+            return False
+        self.positions.frombytes(table[:, :3].tobytes())
+        self.colors.frombytes(table[:, 3 : 6 if table.shape[1] >= 6 else 3].tobytes())
+        return True
+
+    def _take(self, words: Sequence[bytes], number: int) -> None:
         """One line; what is neither shape nor colour is passed over."""
         kind = words[0] if words else b""
         try:
@@ -80,7 +120,7 @@ class _Lines:
             elif kind == b"usemtl":
                 name = b" ".join(words[1:]).decode()
                 self._material = self.materials.setdefault(name, len(self.materials))
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, OverflowError) as error:
             line = b" ".join(words).decode(errors="replace")
             raise InvalidInput.at(f"{self.name}, line {number}", f"cannot be read: {shown(line)}") from error
 
@@ -112,6 +152,39 @@ class _Lines:
             _index(int(vertex), len(self.positions) // 3),
             _index(int(uv), len(self.uvs) // 2) if uv else NO_UV,
         )
+
+
+def _table(lines: Sequence[bytes], kind: bytes) -> NDArray[np.float64] | None:
+    """Numbers (lines, words) behind the first word; None where lines differ in length or hold other words."""
+    try:
+        # With a number for the first word, as lines that hold nothing would be passed over.
+        numbered = [line.replace(kind, b"0", 1) for line in lines]
+        return np.loadtxt(numbered, comments=None, ndmin=2, encoding="latin1")[:, 1:]
+    except ValueError:
+        return None
+
+
+def _corners(lines: Sequence[bytes]) -> NDArray[np.int64] | None:
+    """Vertex and texture point (C,2) of corners of triangles; None for faces of different forms.
+
+    Without their digits lines of one form are the same. Between two separators stands one number at
+    most, so as many numbers as places leave none of them empty.
+    """
+    text, first = b"\n".join(lines), lines[0]
+    words = first.split()[1:]
+    width = words[0].count(b"/") + 1 if words else 0
+    if width not in FACES or not FACES[width].fullmatch(first):
+        return None
+    if text.translate(None, DIGITS) != b"\n".join([first.translate(None, DIGITS)] * len(lines)):
+        return None
+    numbers = np.fromstring(text.translate(SPACED), dtype=np.int64, sep=" ")
+    if numbers.size != len(lines) * len(words) * width or not numbers.all():
+        return None
+    rows = np.full((len(lines), len(words), 2), NO_UV)
+    rows[:, :, : min(width, 2)] = numbers.reshape(len(lines), len(words), width)[:, :, :2] - 1
+    fan = [corner for second in range(1, len(words) - 1) for corner in (0, second, second + 1)]
+    found: NDArray[np.int64] = rows[:, fan].reshape(-1, 2)
+    return found
 
 
 def _index(number: int, count: int) -> int:

@@ -96,6 +96,11 @@ class RscanDataset(Dataset):
                     is_reference=scan_id == reference,
                 )
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Files that speak of all scans, whether they are there or not."""
+        return self._files / PLACES, self._files / OBJECTS
+
     @cached_property
     def _places(self) -> Value:
         return read_json(self._files / PLACES, max_bytes=self.limits.max_json_bytes)
@@ -150,7 +155,7 @@ class RscanScan(Scan):
     def surface(self) -> ScannedSurface:
         """The textured mesh with objects from the labels file; that file's colours are a palette."""
         mesh = read_obj(self._path / MESH, self._limits) if (self._path / MESH).exists() else None
-        labels = self._labels()
+        labels = self._labels
         if mesh is not None:
             points, ids = Points(mesh.points, Frame.RAW), self._mesh_ids(mesh, labels)
             return ScannedSurface(points=points, colors=mesh.colors, object_ids=ids, faces=mesh.faces)
@@ -166,7 +171,7 @@ class RscanScan(Scan):
     def objects(self) -> tuple[ScannedObject, ...]:
         """Objects of the annotation; none for scans that are held back for a test."""
         labels, boxes = self._object_labels(), self.boxes()
-        file = self._labels() if labels else None
+        file = self._labels if labels else None
         classes: dict[int, int] = {}
         if file is not None and "NYU40" in file.vertex:
             classes = majority(_object_ids(file.property("objectId")), file.property("NYU40"))
@@ -183,6 +188,11 @@ class RscanScan(Scan):
     def views(self) -> Sequence[View]:
         """Frames of the sequence."""
         return sequence_views(self._path, self._limits)
+
+    def sources(self) -> tuple[Path, ...]:
+        """What is of this scan, what the data set says of objects, and those of the reference."""
+        reference = self._path.with_name(self.entry.place_id) / GROUPS
+        return self._path, reference, *self._data_set.object_files.paths, *self._data_set.paths
 
     def referrals(self) -> tuple[Referral, ...]:
         """SceneVerse's sentences, whose target is an object's id."""
@@ -221,7 +231,9 @@ class RscanScan(Scan):
         own = {one: group["label"].text() for one, group in self._groups.items()}
         return own | dict(self._data_set.labels.get(self.entry.scan_id, {}))
 
+    @cached_property
     def _labels(self) -> PlyFile | None:
+        """The labels file, which is a text and slow to read."""
         path = self._path / LABELS
         return read_ply(path, limits=self._limits.ply) if path.exists() else None
 

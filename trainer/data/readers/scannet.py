@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.readers.annotations import majority
 from trainer.data.readers.documents import MAX_JSON_BYTES, Value, read_json
 from trainer.data.readers.files import numbers, read_keyed, read_lines
 from trainer.data.readers.labels import LabelTable, read_labels
@@ -195,6 +196,15 @@ class ScanNetScan(Scan):
             for at, group in sorted(self._groups.items())
         )
 
+    def sources(self) -> tuple[Path, ...]:
+        """The scan's folder; for all but furnished rooms also what others say of the scan."""
+        if self._extras.exists:
+            return (self._folder,)
+        data, options, scan_id = self._dataset, self._dataset.options, self.entry.scan_id
+        shared = (options.labels, options.scan2cad, options.referrals)
+        apart = (data.path(options.layouts) / f"{scan_id}.json", data.path(options.exports) / scan_id)
+        return self._folder, *apart, *map(data.path, shared)
+
     def aligned_from_raw(self) -> Matrix:
         """`axisAlignment`; the identity where the scan has none, as those for test."""
         facts = read_keyed(self._file(".txt"))
@@ -250,12 +260,17 @@ class ScanNetScan(Scan):
         surface, aligned_from_raw = self.surface(), self.aligned_from_raw()
         aligned = align(surface.points, aligned_from_raw)
         ids = np.unique(surface.object_ids[surface.object_ids != NO_OBJECT]).tolist()
-        return match_models(
+        matched = match_models(
             placed_models(annotation, self._dataset.path(options.shapenet)),
             {at: aligned.take(surface.object_ids == at) for at in ids},
             aligned_from_raw,
             min_thickness_m=options.cad_min_thickness_m,
         )
+        # Left out only now: an object is not to get a model that fits it less.
+        found = tuple(model for model in matched if model.path.is_file())
+        if missing := len(matched) - len(found):
+            _log.warning("models are missing", extra={"scan": self.entry.scan_id, "num_missing": missing})
+        return found
 
     def rescan_link(self) -> RescanLink | None:
         """The reference as the extras know it; ScanNet itself does not align rescans."""
@@ -304,8 +319,5 @@ class ScanNetScan(Scan):
         if labels is None:
             return found
         object_ids = self._object_ids(len(labels))
-        for at in self._groups:
-            votes = np.bincount(labels[(object_ids == at) & (labels > 0)])
-            if votes.size:
-                found[at] = int(votes.argmax())
-        return found
+        voting = (object_ids != NO_OBJECT) & (labels > 0)
+        return found | majority(object_ids[voting], labels[voting])

@@ -115,6 +115,16 @@ class Structured3dScan(Scan):
             if one != NO_OBJECT and (known := nyu40_or_none(number)) is not None
         )
 
+    def sources(self) -> tuple[Path, ...]:
+        """What is of this scan, and what the data set says of objects."""
+        return (
+            self._mesh.parent,
+            self._house / "2D_rendering" / self._room,
+            self._house / "annotation_3d.json",
+            self._house / "floorplans" / f"{self._room}.png",
+            *self._data_set.object_files.paths,
+        )
+
     def referrals(self) -> tuple[Referral, ...]:
         """SceneVerse's sentences, whose targets `obj2tgid.json` ties to objects, where it ties one alone."""
         path = self._house / "2D_rendering" / self._room / "obj2tgid.json"
