@@ -100,8 +100,10 @@ def voxel_cloud(
     if len(voxels) > limits.max_voxels:
         unit = f"voxels of {voxel_m} m"
         raise LimitExceeded.of(POINTS, value=len(voxels), limit=limits.max_voxels, unit=unit)
-    corner = voxels.coordinates.min(axis=0) // LATTICE_VOXELS * LATTICE_VOXELS
-    colors = None if colors_P3 is None else colors_P3[voxels.first]
+    # Column by column, and `take`: many times as fast as numpy's other ways along the long axis.
+    lowest = np.array([voxels.coordinates[:, axis].min() for axis in range(3)], dtype=np.int32)
+    colors = None if colors_P3 is None else colors_P3.take(voxels.first, axis=0)
+    corner = lowest // LATTICE_VOXELS * LATTICE_VOXELS
     return VoxelCloud(voxels.coordinates - corner, colors)
 
 

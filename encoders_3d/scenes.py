@@ -78,8 +78,12 @@ class SceneEncoder(nn.Module):
     def forward(self, clouds: Sequence[VoxelCloud], engine: Engine) -> Tensor:
         """Features [N, F]; the head makes embeddings of them."""
         self.check_colors(clouds)
-        numbers = np.repeat(np.arange(len(clouds), dtype=np.int32), [len(cloud) for cloud in clouds])
-        coordinates_V4 = np.column_stack([numbers, np.concatenate([cloud.coordinates for cloud in clouds])])
+        ends = np.cumsum([len(cloud) for cloud in clouds])
+        coordinates_V4 = np.empty((ends[-1], 4), dtype=np.int32)
+        for number, (end, cloud) in enumerate(zip(ends, clouds, strict=True)):
+            rows = slice(end - len(cloud), end)
+            coordinates_V4[rows, 0] = number
+            coordinates_V4[rows, 1:] = cloud.coordinates
         channels_VC = torch.cat([self.channels(cloud) for cloud in clouds])
         x = SparseTensor.of(
             on_device(channels_VC, self.device),

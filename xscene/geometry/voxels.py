@@ -84,7 +84,7 @@ def voxelise(points: Points, voxel_m: float, *, max_extent_voxels: int = DEFAULT
         keys *= extent[axis]
         keys += np.floor(column / voxel_m).astype(np.int64) - low[axis]
     first, inverse, counts = group(keys)
-    coordinates = np.floor(points.xyz[first].astype(np.float64) / voxel_m).astype(np.int32)
+    coordinates = np.floor(points.xyz.take(first, axis=0).astype(np.float64) / voxel_m).astype(np.int32)
     return Voxels(coordinates, inverse, first, counts, voxel_m, points.frame)
 
 
