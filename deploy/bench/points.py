@@ -51,10 +51,11 @@ Measured {date}, commit `{commit}`, {num_rounds} rounds, engine {engine}, {num_t
 
 The `small` network with random weights, on made-up rooms. `served` is one call over loopback:
 {num_points:,} points with colours on the wire, voxelised, embedded, answered. `bare` is voxelising
-the same points in one process plus the network and its head on tensors that were made before; each is
-measured {num_repeats} times a round, in turn, and the median taken. Batches go through the model as
-the batcher hands them over: {num_clouds} clouds at once, beside one after the other. Figures are medians over the rounds, least and greatest in brackets; ratios are
-taken within a round. All samples: [points.json](points.json).
+the same points in one process plus the network and its head on tensors that were made before; each
+is measured {num_repeats} times a round, in turn, and the median taken. Batches go through the model
+as the batcher hands them over: {num_clouds} clouds at once, beside one after the other. Figures are
+medians over the rounds, least and greatest in brackets; ratios are taken within a round. All
+samples: [points.json](points.json).
 """
 
 

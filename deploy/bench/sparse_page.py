@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.bench import figures
+from deploy.bench import figures, peaks
 from deploy.bench.goals import Goal
 from deploy.bench.report import table
 from deploy.bench.sparse import Measured, geometric_mean_ratios
@@ -37,7 +37,8 @@ Voxels of made-up rooms, float32, random weights. Every contender computes in th
 with maps built anew, warm with maps kept. The limit is what the products alone would take at the
 best rate of torch's dense product in the same rounds. MinkowskiEngine computes with its own layers
 and one OpenBLAS thread, its best setting. Peak memory is that of a cold run in a process of its
-own, above what it held before. All numbers: [sparse.json](sparse.json).
+own, above what it held before, and the median of {num_processes} of them. All numbers:
+[sparse.json](sparse.json).
 """
 
 
@@ -65,7 +66,7 @@ def save(rows: Sequence[Row], run: Mapping[str, Any], path: Path) -> None:
 
 def page(rows: Sequence[Row], run: Mapping[str, Any]) -> str:
     """The whole page."""
-    parts = [INTRODUCTION.format(**run), _goals(rows)]
+    parts = [INTRODUCTION.format(**run, num_processes=peaks.NUM_PROCESSES), _goals(rows)]
     for num_threads in sorted({row.measured.num_threads for row in rows}, reverse=True):
         those = [row for row in rows if row.measured.num_threads == num_threads]
         parts.append(f"## {num_threads} thread{'s' * (num_threads > 1)}\n\n" + _table(those))

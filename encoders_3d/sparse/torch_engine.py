@@ -39,13 +39,12 @@ class TorchEngine(PairEngine):
 
     def find_pairs(self, keys_N: Tensor, keys_M: Tensor, runs: Runs) -> tuple[Tensor, Sequence[int]]:
         """Pairs by one binary search a run: what follows in the sorted keys are its other members."""
+        # Past the last key no member is found, whatever is looked for.
+        padded_keys = torch.cat([keys_N, keys_N.new_full((1,), torch.iinfo(keys_N.dtype).max)])
         found = [torch.empty(2, 0, dtype=torch.int32, device=keys_N.device)]
-        counts: list[int] = []
         for shift, length in zip(runs.shifts, runs.counts, strict=True):
-            pairs, sizes = _run_pairs(keys_N, keys_M + shift, length, runs)
-            found.append(pairs)
-            counts += sizes
-        return torch.cat(found, dim=1), counts
+            found += _run_pairs(padded_keys, keys_M + shift, length, runs)
+        return torch.cat(found, dim=1), [pairs.shape[1] for pairs in found[1:]]
 
     def product(self, features_NI: Tensor, weight_KIO: Tensor, kernel_map: KernelMap) -> Tensor:
         """Features (M,O)."""
@@ -98,18 +97,19 @@ class TorchEngine(PairEngine):
             yield padded.index_select(0, rows.flatten()).view(len(rows), -1), part
 
 
-def _run_pairs(keys_N: Tensor, first_key_M: Tensor, length: int, runs: Runs) -> tuple[Tensor, list[int]]:
-    """Pairs of one run, slot after slot, and how many each slot has."""
-    reach = (length - 1) * runs.unit
-    steps = torch.arange(reach // runs.spacing + 1, device=keys_N.device)
-    place = torch.searchsorted(keys_N, first_key_M)[:, None] + steps
-    gap = keys_N[place.clamp(max=len(keys_N) - 1)] - first_key_M[:, None]
-    hit = (place < len(keys_N)) & (gap <= reach) & (gap % runs.unit == 0)
-    targets, _ = hit.nonzero(as_tuple=True)
-    slots = gap[hit] // runs.unit
-    order = torch.argsort(slots, stable=True)
-    pairs = torch.stack([place[hit][order], targets[order]]).to(torch.int32)
-    return pairs, torch.bincount(slots, minlength=length).tolist()
+def _run_pairs(padded_keys: Tensor, first_key_M: Tensor, length: int, runs: Runs) -> list[Tensor]:
+    """Pairs of one run, one tensor for each slot."""
+    place = torch.searchsorted(padded_keys, first_key_M)
+    stride = runs.unit // runs.spacing
+    found = []
+    for step in range((length - 1) * stride + 1):
+        hit = padded_keys.index_select(0, place) == first_key_M + step * runs.spacing
+        if step % stride == 0:
+            targets = hit.nonzero().squeeze(1)
+            found.append(torch.stack([place.index_select(0, targets), targets]).to(torch.int32))
+        # A member that is there stands before the next one.
+        place += hit
+    return found
 
 
 def _gathered(num_offsets: int, width_in: int) -> bool:
