@@ -105,6 +105,12 @@ def test_every_scan_has_the_files_of_scannet(data):
     assert (data / "scannetv2_train.txt").read_text().split() == [scan.name for scan in scans(data)]
 
 
+def test_a_cloud_is_of_another_light_than_the_pictures_more_often_than_not(data):
+    scenes = [json.loads((scan / "extras/scene.json").read_text()) for scan in scans(data)]
+    same = [scene["light"] == scene["scan_light"] for scene in scenes]
+    assert sum(same) < len(same) / 2
+
+
 def test_depth_projected_by_its_pose_lies_on_the_mesh(data):
     for scan in scans(data)[::2]:
         mesh = plyfile.PlyData.read(scan / f"{scan.name}_vh_clean_2.ply")["vertex"]

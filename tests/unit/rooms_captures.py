@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from trainer.data.rooms import palettes
 from trainer.data.rooms.captures import Capture, View
 from trainer.data.rooms.drawings import Style, draw
 from trainer.data.rooms.places import Place
@@ -51,6 +52,7 @@ def captured(library, revision, room, raw, aligned):
             (2 * objects + np.arange(len(objects)) % 2).astype(np.int32),
             np.arange(len(objects), dtype=np.int32).reshape(-1, 3),
         ),
+        scan_light=palettes.LIGHTS[1],
         partial=False,
         drawings={style: draw(room, style, aligned, library.baked) for style in Style},
         referrals=refer(stream("x"), room, Speech()),

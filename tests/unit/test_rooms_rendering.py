@@ -27,12 +27,11 @@ def renderer():
         pytest.skip("no EGL")
 
 
-def stage(*shapes, light=DAY, lamp_at=(0.0, 0.0, 2.4)):
+def stage(*shapes, lamp_at=(0.0, 0.0, 2.4)):
     ids = np.repeat(np.arange(1, len(shapes) + 1), [len(shape.vertices) for shape in shapes])
     return Stage(
         shape=joined(shapes),
         ids=ids.astype(np.uint16),
-        light=light,
         lamp_at=np.array(lamp_at),
         windows=[],
         contact=np.ones((4, 4), dtype=np.float32),
@@ -48,7 +47,7 @@ def test_depth_and_ids_are_those_of_a_slow_ray_cast(renderer):
     ]
     renderer.load(stage(*(cuboid(low, high, (200, 100, 50)) for low, high in boxes)))
     pose = look(np.array((0.1, 0.2, 1.2)), 0.1, 0.15, 0.05)
-    frame = renderer.render(pose, LENS, (1, 1, 1))
+    frame = renderer.render(pose, LENS, DAY, (1, 1, 1))
     rows, columns = np.indices(frame.depth.shape)
     rays = (
         np.stack(
@@ -75,7 +74,7 @@ def test_a_point_is_drawn_where_projection_says(renderer):
     small = cuboid((2.98, 0.48, 1.48), (3.02, 0.52, 1.52), (255, 0, 0))
     renderer.load(stage(small))
     pose = look(np.array((0.0, 0.0, 1.0)), 0.0, 0.0)
-    rows, columns = np.nonzero(renderer.render(pose, LENS, (1, 1, 1)).ids)
+    rows, columns = np.nonzero(renderer.render(pose, LENS, DAY, (1, 1, 1)).ids)
     point = Points(np.array([(3.0, 0.5, 1.5)]), Frame.RAW)
     found = project(point, pose, LENS, threshold=0, border_px=0)
     assert abs(rows.mean() - found.rows[0]) <= 1
@@ -85,9 +84,9 @@ def test_a_point_is_drawn_where_projection_says(renderer):
 def test_colours_keep_under_full_light_and_follow_the_gain(renderer):
     renderer.load(stage(cuboid((2, -3, -2), (2.1, 3, 4), (200, 100, 50))))
     pose = look(np.array((0.0, 0.0, 1.0)), 0.0, 0.0)
-    plain = renderer.render(pose, LENS, (1.25, 1.25, 1.25)).rgb[60, 80].astype(int)
+    plain = renderer.render(pose, LENS, DAY, (1.25, 1.25, 1.25)).rgb[60, 80].astype(int)
     np.testing.assert_allclose(plain, (200, 100, 50), atol=2)
-    red = renderer.render(pose, LENS, (1.25, 0.3125, 1.25)).rgb[60, 80].astype(int)
+    red = renderer.render(pose, LENS, DAY, (1.25, 0.3125, 1.25)).rgb[60, 80].astype(int)
     np.testing.assert_allclose(red, (200, 50, 50), atol=2)
 
 
@@ -95,10 +94,10 @@ def test_a_table_throws_a_shadow_on_the_floor_below_it(renderer):
     floor = cuboid((-2, -2, -0.1), (2, 2, 0), (200, 200, 200))
     board = cuboid((-0.4, -0.4, 0.7), (0.4, 0.4, 0.75), (200, 200, 200))
     pose = look(np.array((-2.5, 0.0, 0.5)), 0.0, 0.25)
-    renderer.load(stage(floor, light=LAMP))
-    open_floor = renderer.render(pose, LENS, (1, 1, 1))
-    renderer.load(stage(floor, board, light=LAMP))
-    shaded = renderer.render(pose, LENS, (1, 1, 1))
+    renderer.load(stage(floor))
+    open_floor = renderer.render(pose, LENS, LAMP, (1, 1, 1))
+    renderer.load(stage(floor, board))
+    shaded = renderer.render(pose, LENS, LAMP, (1, 1, 1))
     under = project(Points(np.array([(0.0, 0.0, 0.0)]), Frame.RAW), pose, LENS, threshold=0, border_px=0)
     beside = project(Points(np.array([(0.0, 1.2, 0.0)]), Frame.RAW), pose, LENS, threshold=0, border_px=0)
     spots = [(int(each.rows[0]), int(each.columns[0])) for each in (under, beside)]
@@ -108,8 +107,8 @@ def test_a_table_throws_a_shadow_on_the_floor_below_it(renderer):
 
 
 def test_the_same_stage_gives_the_same_bytes(renderer):
-    renderer.load(stage(cuboid((2, -1, 0), (3, 1, 1), (10, 200, 30)), light=LAMP))
+    renderer.load(stage(cuboid((2, -1, 0), (3, 1, 1), (10, 200, 30))))
     pose = look(np.array((0.0, 0.0, 1.0)), 0.2, 0.1)
-    first, second = (renderer.render(pose, LENS, (1, 1, 1)) for _ in range(2))
+    first, second = (renderer.render(pose, LENS, LAMP, (1, 1, 1)) for _ in range(2))
     assert first.rgb.tobytes() == second.rgb.tobytes()
     assert first.depth.tobytes() == second.depth.tobytes()

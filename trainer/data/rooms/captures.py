@@ -7,16 +7,17 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.rooms import cameras
+from trainer.data.rooms import cameras, palettes
 from trainer.data.rooms.cameras import Rig
 from trainer.data.rooms.composer import Furnishings, Room
 from trainer.data.rooms.drawings import Drawing, Style, draw
 from trainer.data.rooms.library import Asset, Library
+from trainer.data.rooms.palettes import Light
 from trainer.data.rooms.places import Changes, Place
 from trainer.data.rooms.rendering import Frame, Renderer
 from trainer.data.rooms.scanning import Fusion, Scan, Sensor, fuse, measured
@@ -81,6 +82,8 @@ class Capture:
     intrinsics: Intrinsics
     views: Sequence[View]
     scan: Scan
+    scan_light: Light
+    """Another visit's, so that it does not tell which pictures are of the same scan."""
     partial: bool
     drawings: Mapping[Style, Drawing]
     referrals: Sequence[Referral]
@@ -129,7 +132,9 @@ def capture(
         renderer.load(stage(room, parts, library.baked))
     rng = place.stream("capture", revision)
     views = _views(place.stream("views", revision), room, recipe, renderer, glass, clock)
-    scan, partial = _scan(place.stream("scan", revision), room, recipe, renderer, glass, clock)
+    scan_light = pick(place.stream("scan light", revision), palettes.LIGHTS)
+    lit = replace(room, light=scan_light)
+    scan, partial = _scan(place.stream("scan", revision), lit, recipe, renderer, glass, clock)
     raw_from_room, aligned_from_room = _frames(rng, room)
     with clock.step("floorplans"):
         drawings = {style: draw(room, style, aligned_from_room, library.baked) for style in Style}
@@ -145,6 +150,7 @@ def capture(
         intrinsics=_intrinsics(recipe.view_px, recipe.view_focal_px),
         views=views,
         scan=scan,
+        scan_light=scan_light,
         partial=partial,
         drawings=drawings,
         referrals=referrals,
@@ -179,7 +185,7 @@ def _views(
         poses = cameras.choose(rng, room, cameras.piece_targets(room), rig, recipe.num_views)
     gain = _gain(rng, VIEW_GAIN)
     with clock.step("render views"):
-        frames = [renderer.render(pose, intrinsics, gain) for pose in poses]
+        frames = [renderer.render(pose, intrinsics, room.light, gain) for pose in poses]
     with clock.step("sensor"):
         depths = [measured(rng, frame, recipe.sensor, glass) for frame in frames]
     return [View(*view) for view in zip(poses, frames, depths, strict=True)]
@@ -201,7 +207,7 @@ def _scan(
         poses = cameras.choose(rng, room, cameras.shell_targets(room), rig, recipe.num_scan_views)
     gain = _gain(rng, SCAN_GAIN)
     with clock.step("render scan"):
-        frames = [renderer.render(pose, intrinsics, gain) for pose in poses]
+        frames = [renderer.render(pose, intrinsics, room.light, gain) for pose in poses]
     with clock.step("sensor"):
         depths = [measured(rng, frame, recipe.sensor, glass) for frame in frames]
     with clock.step("fuse"):

@@ -46,6 +46,7 @@ def _scene(capture: Capture) -> dict[str, Any]:
         "split": place.split,
         "room": capture.room.programme.name,
         "light": capture.room.light.name,
+        "scan_light": capture.scan_light.name,
         "partial": capture.partial,
         "outline_aligned": _rows(_aligned_outline(capture, shell)),
         "height_m": shell.height,

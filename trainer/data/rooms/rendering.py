@@ -110,11 +110,10 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stage:
-    """All that is to be seen: the mesh, the id (V,) of each vertex, lights, and where shade gathers."""
+    """All that is to be seen: the mesh, the id (V,) of each vertex, lamp, windows, and where shade gathers."""
 
     shape: Shape
     ids: NDArray[np.uint16]
-    light: Light
     lamp_at: Matrix
     """(3,)"""
     windows: Sequence[tuple[Matrix, Matrix]]
@@ -182,9 +181,6 @@ class Renderer:
             {
                 "shadow_from_world": shadow_from_world,
                 "lamp_at": stage.lamp_at,
-                "ambient": stage.light.ambient,
-                "lamp": stage.light.lamp,
-                "day": stage.light.day,
                 "contact_area": (*stage.origin, *area),
             },
         )
@@ -199,8 +195,10 @@ class Renderer:
         for name, values in zip(("window_at", "window_in"), places, strict=True):
             self._program[name].write(values.tobytes())
 
-    def render(self, camera_to_world: Matrix, intrinsics: Intrinsics, gain: Sequence[float]) -> Frame:
-        """The loaded stage as a camera sees it; the gain is for red, green and blue."""
+    def render(
+        self, camera_to_world: Matrix, intrinsics: Intrinsics, light: Light, gain: Sequence[float]
+    ) -> Frame:
+        """The loaded stage as a camera sees it under a light; the gain is for red, green and blue."""
         size = (intrinsics.width, intrinsics.height)
         target = self._target(size)
         target.use()
@@ -212,6 +210,9 @@ class Renderer:
                 "clip_from_world": clip,
                 "eye": camera_to_world[:3, 3],
                 "forward": camera_to_world[:3, 2],
+                "ambient": light.ambient,
+                "lamp": light.lamp,
+                "day": light.day,
                 "gain": gain,
             },
         )

@@ -67,7 +67,6 @@ def stage(room: Room, parts: Sequence[Instance], baked: Callable[[Asset], Baked]
     return Stage(
         shape=joined(shapes),
         ids=ids.astype(np.uint16),
-        light=room.light,
         lamp_at=_lamp(room),
         windows=_windows(room.shell),
         contact=contact,
