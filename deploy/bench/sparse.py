@@ -19,7 +19,7 @@ from encoders_3d.sparse.blocks import stage
 from encoders_3d.sparse.engine import Engine
 from encoders_3d.sparse.engines import select_engine
 from encoders_3d.sparse.layers import Convolution, MinkowskiConvolution, MinkowskiReLU
-from encoders_3d.sparse.minkowski_engine import minkowski_module, twin
+from encoders_3d.sparse.minkowski_engine import minkowski_module, new_manager, twin
 from encoders_3d.sparse.normalisation import MinkowskiBatchNorm
 from encoders_3d.sparse.pooling import MinkowskiGlobalAvgPooling
 from encoders_3d.sparse.tensor import SparseTensor
@@ -250,10 +250,14 @@ def _minkowski_runs(
 ) -> tuple[Callable[[], None], Callable[[], None]]:
     module: Any = minkowski_module()
     other = twin(network)
-    kept = module.SparseTensor(features, coordinates=coordinates)
+
+    def fresh() -> Any:
+        return module.SparseTensor(features, coordinates=coordinates, coordinate_manager=new_manager(module))
+
+    kept = fresh()
 
     def cold() -> None:
-        _step(case, other, module.SparseTensor(features, coordinates=coordinates))
+        _step(case, other, fresh())
 
     def warm() -> None:
         again = {"coordinate_map_key": kept.coordinate_map_key, "coordinate_manager": kept.coordinate_manager}

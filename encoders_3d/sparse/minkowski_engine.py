@@ -88,6 +88,11 @@ class MinkowskiEngineAdapter(TorchEngine):
         return result
 
 
+def new_manager(module: Any) -> Any:
+    """A manager of coordinates; left to itself it has the whole process compute on all cores."""
+    return module.CoordinateManager(D=3, num_threads=torch.get_num_threads())
+
+
 def twin(network: nn.Module) -> nn.Module:
     """The same network out of MinkowskiEngine's own layers, with the same tensors under the same keys."""
     module = minkowski_module()
@@ -142,7 +147,7 @@ class _Scope:
     """MinkowskiEngine's manager of one batch of clouds, with our levels in it, row for row."""
 
     def __init__(self, module: Any) -> None:
-        self.manager: Any = module.CoordinateManager(D=3)
+        self.manager: Any = new_manager(module)
         self._keys: dict[int, Any] = {}
 
     def key(self, level: Level) -> Any:

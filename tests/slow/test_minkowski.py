@@ -49,6 +49,21 @@ def compared(mine: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, fl
     }
 
 
+def test_the_adapter_leaves_the_number_of_threads_as_it_was_set() -> None:
+    before = torch.get_num_threads()
+    try:
+        for wanted in (1, 2):
+            torch.set_num_threads(wanted)
+            network = MinkUNet(3, 4, unet_config("14A")).eval()
+            coordinates = room_voxels(500)
+            x = SparseTensor.of(torch.rand(len(coordinates), 3), coordinates, select_engine("minkowski"))
+            with torch.no_grad():
+                network(x)
+            assert torch.get_num_threads() == wanted
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_stored_results_are_those_of_the_installed_version(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
