@@ -11,18 +11,21 @@ from deploy.bench.sparse_page import MINKOWSKI, Row
 from encoders_3d.sparse.engine import Engine
 from encoders_3d.sparse.engines import select_engine
 from encoders_3d.sparse.minkowski_engine import minkowski_module
+from encoders_3d.sparse.native_engine import INSTRUCTION_SETS, NativeEngine
 from xscene.errors import ExtraMissing, InvalidInput, PreconditionFailed
 
-NAMES = ("torch", "native")
+NATIVE = "native"
+NAMES = ("torch", NATIVE)
 
 
 def measure_all(threads: Sequence[int], num_rounds: int, max_voxels: int, progress: Progress) -> list[Row]:
-    """Rows of all cases up to a size, for each number of threads."""
+    """Rows of all cases up to a size, for each number of threads; of lesser instruction sets times alone."""
     cases = [case for case in sparse.CASES if case.num_voxels <= max_voxels]
     if not cases:
         least = min(case.num_voxels for case in sparse.CASES)
         raise InvalidInput.at("max_voxels", f"{max_voxels}, the smallest case has {least}")
     engines, minkowski = _engines(), _has_minkowski()
+    lesser = _lesser(engines.get(NATIVE))
     task = progress.add_task("", total=len(cases) * len(threads))
     rows = []
     for num_threads in threads:
@@ -31,7 +34,7 @@ def measure_all(threads: Sequence[int], num_rounds: int, max_voxels: int, progre
             progress.update(task, description=label)
             measured = sparse.measure(
                 case,
-                list(engines.values()),
+                [*engines.values(), *lesser],
                 num_rounds=num_rounds,
                 num_threads=num_threads,
                 minkowski=minkowski,
@@ -60,6 +63,14 @@ def _engines() -> dict[str, Engine]:
         except PreconditionFailed:
             continue
     return found
+
+
+def _lesser(native: Engine | None) -> list[Engine]:
+    """The native engine with each set of instructions below its own."""
+    if not isinstance(native, NativeEngine):
+        return []
+    below = INSTRUCTION_SETS[: INSTRUCTION_SETS.index(native.instruction_set)]
+    return [NativeEngine(instruction_set=name) for name in reversed(below)]
 
 
 def _has_minkowski() -> bool:
