@@ -232,6 +232,20 @@ def test_views_lie_far_apart_carry_their_pose_and_skip_lost_tracking(tmp_path):
         assert (encoded, kept.intrinsics) == (view.color(), view.intrinsics)
 
 
+def test_of_many_views_those_that_are_looked_at_are_evenly_spread(tmp_path):
+    scan = made_scan(tmp_path / "raw")
+    view = scan.views()[0]
+    many = [dataclasses.replace(view, view_id=str(at)) for at in range(30)]
+    crowded = type("Crowded", (MadeScan,), {"views": lambda _: many})
+    crowded_scan = crowded(**{f.name: getattr(scan, f.name) for f in dataclasses.fields(scan)})
+    settings = dataclasses.replace(SETTINGS, max_frames=4, num_views=30)
+    prepare_scan(crowded_scan, "made", tmp_path, settings)
+    record = open_scene(tmp_path / "room00").record
+    assert {each.view_id for each in record.views} == {"0", "10", "19", "29"}
+    assert {each.view_id for each in record.sightings} <= {"0", "10", "19", "29"}
+    assert record.source.num_views == 30
+
+
 def test_large_views_are_reduced_with_their_intrinsics(tmp_path):
     _, scene = prepared(tmp_path, dataclasses.replace(SETTINGS, max_view_px=32))
     for view, encoded in zip(scene.record.views, scene.views(), strict=True):

@@ -159,7 +159,7 @@ def _record(
 
 def _pictures(scan: Scan, cloud: PreparedCloud, aligned_from_raw: Matrix, settings: Settings) -> _Pictures:
     views = list(scan.views())
-    tracked = [view for view in views if view.is_tracked]
+    tracked = _evenly_spread([view for view in views if view.is_tracked], settings.max_frames)
     sightings = best_sightings(
         tracked,
         cloud.raw,
@@ -176,6 +176,13 @@ def _pictures(scan: Scan, cloud: PreparedCloud, aligned_from_raw: Matrix, settin
         num_views=len(views),
         untracked_view_ids=tuple(view.view_id for view in views if not view.is_tracked),
     )
+
+
+def _evenly_spread(views: Sequence[View], most: int) -> Sequence[View]:
+    """All views, or so many of them from the first to the last."""
+    if len(views) <= most:
+        return views
+    return [views[at] for at in np.linspace(0, len(views) - 1, most).round().astype(int).tolist()]
 
 
 def _chosen_views(

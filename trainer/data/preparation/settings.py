@@ -67,6 +67,8 @@ class Settings(Words):
     """Points closer to the edge of a picture are not seen."""
     occlusion_cell_px: int = 8
     """Without depth, the nearest point of a cell hides those behind it."""
+    max_frames: int = 1000
+    """Of more views, so many are looked at, evenly spread; the rest counts for nothing."""
     min_votes: int = 30
     """Views with fewer pixels of an object, or visible points, are none of it."""
     num_crop_views: int = 10

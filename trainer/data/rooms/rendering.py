@@ -110,7 +110,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stage:
-    """All that is to be seen: the mesh, the id (V,) of each vertex, lamp, windows, and where shade gathers."""
+    """All that is to be seen: the mesh, the id (V,) of each vertex, lamp and windows, where shade gathers."""
 
     shape: Shape
     ids: NDArray[np.uint16]
