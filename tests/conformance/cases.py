@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -117,8 +118,21 @@ def region(server: Spoken, num_bytes: int = 64, *arrays: np.ndarray) -> Iterator
         server.stub.SystemSharedMemoryRegister(registration(name, f"/{name}", num_bytes=num_bytes))
         yield name, handle
     finally:
-        server.stub.SystemSharedMemoryUnregister(pb.SystemSharedMemoryUnregisterRequest(name=name))
+        unregister(server, name)
         shared_memory.destroy_shared_memory_region(handle)
+
+
+def unregister(server: Spoken, name: str) -> None:
+    """Triton may hold a region for a moment after the answer of the call that used it; ours may not."""
+    until = time.monotonic() + (TIMEOUT_S if server.name == "triton" else 0)
+    while True:
+        try:
+            server.stub.SystemSharedMemoryUnregister(pb.SystemSharedMemoryUnregisterRequest(name=name))
+            return
+        except grpc.RpcError as error:
+            if "currently in use" not in error.details() or time.monotonic() >= until:
+                raise
+        time.sleep(0.01)
 
 
 def registration(name: str, key: str, *, offset: int = 0, num_bytes: int = 64) -> Any:
