@@ -20,7 +20,7 @@ class BasicBlock(nn.Module):
         self.norm1 = MinkowskiBatchNorm(out_channels)
         self.conv2 = MinkowskiConvolution(out_channels, out_channels, kernel_size=3)
         self.norm2 = MinkowskiBatchNorm(out_channels)
-        self.relu = MinkowskiReLU()
+        self.relu = MinkowskiReLU(inplace=True)
         self.downsample = downsample
 
     def forward(self, x: SparseTensor) -> SparseTensor:

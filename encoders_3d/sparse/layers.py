@@ -8,6 +8,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from encoders_3d.sparse.neighbours import Kernel
 from encoders_3d.sparse.tensor import SparseTensor
@@ -99,11 +100,15 @@ class MinkowskiLinear(nn.Module):
 
 
 class MinkowskiReLU(nn.Module):
-    """The positive part of the features."""
+    """The positive part of the features; in their place where nothing else needs them."""
+
+    def __init__(self, *, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """The same voxels."""
-        return x.with_features(torch.relu(x.features))
+        return x.with_features(functional.relu(x.features, inplace=self.inplace))
 
 
 class MinkowskiDropout(nn.Module):

@@ -119,7 +119,9 @@ def _twin(layer: nn.Module, module: Any) -> nn.Module:
     if isinstance(layer, MinkowskiLinear):
         linear = layer.linear
         return _made(module, name, linear.in_features, linear.out_features, bias=linear.bias is not None)
-    if isinstance(layer, MinkowskiReLU | GlobalPooling):
+    if isinstance(layer, MinkowskiReLU):
+        return _made(module, name, inplace=layer.inplace)
+    if isinstance(layer, GlobalPooling):
         return _made(module, name)
     for key, child in layer.named_children():
         setattr(layer, key, _twin(child, module))

@@ -39,7 +39,7 @@ class SceneResNet(nn.Module):
         self.conv1 = nn.Sequential(
             MinkowskiConvolution(config.in_channels, config.stem_width, kernel_size=5, stride=2),
             MinkowskiBatchNorm(config.stem_width),
-            MinkowskiReLU(),
+            MinkowskiReLU(inplace=True),
             MinkowskiAvgPooling(kernel_size=2, stride=2),
         )
         width = config.stem_width
@@ -51,7 +51,7 @@ class SceneResNet(nn.Module):
         self.conv5 = nn.Sequential(
             MinkowskiConvolution(width, config.out_channels, kernel_size=3, stride=3),
             MinkowskiBatchNorm(config.out_channels),
-            MinkowskiReLU(),
+            MinkowskiReLU(inplace=True),
         )
         self.glob_pool = MinkowskiGlobalAvgPooling()
         initialise(self)

@@ -62,7 +62,7 @@ class MinkUNet(nn.Module):
         super().__init__()
         self.conv0p1s1 = MinkowskiConvolution(in_channels, STEM_WIDTH, kernel_size=stem_kernel_size)
         self.bn0 = MinkowskiBatchNorm(STEM_WIDTH)
-        self.relu = MinkowskiReLU()
+        self.relu = MinkowskiReLU(inplace=True)
         self.cat = SideBySide()
         width = STEM_WIDTH
         for number, name in enumerate(self.DOWN, start=1):
