@@ -37,6 +37,8 @@ TOKENIZER_DIGEST = "tokenizer_sha256"
 # What BLIP puts behind BERT's vocabulary: the first token of its decoder and of its matching encoder.
 BLIP_TOKENS = ("[DEC]", "[ENC]")
 BLIP_PREFIX = "text_encoder."
+# More than most texts have.
+CHARS_PER_TOKEN = 8
 
 MINILM_DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_TOKENIZER_DIGEST = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
@@ -123,7 +125,19 @@ class TextBackbone(nn.Module):
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens of each text; of one that is too long, the first that fit."""
-        return [self._cut(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+        # No further than that is a long text looked at: its words cost time, wanted or not.
+        num_chars = CHARS_PER_TOKEN * self.recipe.max_tokens
+        found: dict[int, Tokens] = {}
+        while left := [index for index in range(len(texts)) if index not in found]:
+            heads = [_head(texts[index], num_chars) for index in left]
+            for index, head, ids in zip(left, heads, self._encode(heads), strict=True):
+                if len(head) == len(texts[index]) or len(ids) > self.recipe.max_tokens:
+                    found[index] = self._cut(ids)
+            num_chars *= 4
+        return [found[index] for index in range(len(texts))]
+
+    def _encode(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
 
     def forward(self, ids_BT: Tensor, mask_BT: Tensor | None) -> Tensor:
         """Features [B, F]; without a mask nothing is padding."""
@@ -141,6 +155,14 @@ class TextBackbone(nn.Module):
         if len(ids) <= self.recipe.max_tokens:
             return Tokens(ids, truncated=False)
         return Tokens([*ids[: self.recipe.max_tokens - 1], ids[-1]], truncated=True)
+
+
+def _head(text: str, num_chars: int) -> str:
+    """The first words, whose tokens are those that they have in the whole text; all where no word ends."""
+    if len(text) <= num_chars:
+        return text
+    end = max(text.rfind(space, 0, num_chars) for space in " \n")
+    return text[:end] if end > 0 else text
 
 
 def text_backbone(

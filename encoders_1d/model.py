@@ -118,6 +118,7 @@ class TextModel(Model):
 
     name = NAME
     inputs = INPUTS
+    light_bytes = 16 * 1024
 
     def __init__(
         self, bundle: Bundle, backbone: TextBackbone, heads: TextHeads, limits: Limits, compute: Compute

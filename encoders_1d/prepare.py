@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
@@ -16,6 +17,8 @@ from xscene.nn.groups import Ends
 TEXT = "text"
 GROUP_ENDS = "group_ends"
 GROUPS = Ends(field=GROUP_ENDS, group="group", item="text")
+# What stands for a character that could not be read.
+REPLACEMENT = "\ufffd"
 # Line breaks and tabs are in many a text; other control characters are in none.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -48,9 +51,19 @@ def _decode(field: str, data: bytes, limits: Limits) -> str:
         raise InvalidInput.at(field, f"is not UTF-8: {error.reason} at byte {error.start}") from None
     if found := _CONTROL.search(text):
         raise InvalidInput.at(field, f"control character {found.group()!r} at {found.start()}")
-    if not any(character.isprintable() and not character.isspace() for character in text):
+    if not any(map(_is_sign, text)):
         raise InvalidInput.at(field, "blank, needs words" if text else "empty, needs words")
     return text
+
+
+def _is_sign(character: str) -> bool:
+    """Whether a tokenizer makes anything of it: of accents alone, and of what cannot be seen, it does not."""
+    return (
+        character.isprintable()
+        and not character.isspace()
+        and character != REPLACEMENT
+        and unicodedata.category(character) != "Mn"
+    )
 
 
 def join_groups(texts: Sequence[str], ends: Sequence[int]) -> list[str]:

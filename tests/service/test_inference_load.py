@@ -7,7 +7,6 @@ import json
 import logging
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -298,7 +297,7 @@ async def test_a_watch_that_ends_drains_the_server_and_is_told(fault: Exception 
 @pytest.mark.slow
 @pytest.mark.ci
 @pytest.mark.timeout(300)
-async def test_memory_stays_flat_over_many_calls_good_and_bad(
+async def test_memory_stays_flat_over_ten_thousand_calls_good_and_bad(
     bundles: Path, request: pytest.FixtureRequest
 ) -> None:
     # The test run itself would keep every record.
@@ -307,16 +306,18 @@ async def test_memory_stays_flat_over_many_calls_good_and_bad(
     process, cloud = psutil.Process(), np.zeros((100_000, 3), np.float32)
 
     async def round_trip(service: Toys) -> None:
-        for number in range(150):
+        """500 calls."""
+        for number in range(166):
             await service.client.infer("matrix", {"values": cloud}, timeout_s=TIMEOUT_S)
             assert await outcome(service.ask("nope", number)) == "NOT_FOUND"
             assert await outcome(service.ask("poisonous", POISON)) == "INTERNAL"
-        await service.client.load("shift", "toy", timeout_s=TIMEOUT_S)
+        for _ in range(2):
+            await service.client.load("shift", "toy", timeout_s=TIMEOUT_S)
 
     async with toys(bundles, "toy", factory=ToyFactory("matrix", "poisonous", "shift")) as service:
         for _ in range(3):
             await round_trip(service)
-        before, started = process.memory_info().rss, time.monotonic()
-        while time.monotonic() - started < 30:
+        before = process.memory_info().rss
+        for _ in range(20):
             await round_trip(service)
         assert process.memory_info().rss - before < 24 * MIB

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from rich.console import Console
@@ -109,6 +110,31 @@ def test_served_embeddings_are_those_of_the_bare_model_alone_and_in_any_batch(
                 assert found[name].shape == (len(texts), width)
                 np.testing.assert_allclose(found[name], wanted[name], atol=1e-5)
                 np.testing.assert_allclose(np.linalg.norm(found[name], axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@pytest.mark.timeout(600)
+def test_memory_stays_flat_over_ten_thousand_calls(server: Server) -> None:
+    process, texts = psutil.Process(), [sentence(number) for number in range(1, 9)]
+
+    def ask(count: int) -> None:
+        with InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+            for number in range(count):
+                text = np.array([b"" if number % 10 == 9 else texts[number % 8].encode()], object)
+                given = InferInput("text", [1], "BYTES")
+                given.set_data_from_numpy(text)
+                if number % 10 == 9:
+                    with pytest.raises(InferenceServerException, match="empty"):
+                        client.infer("text", [given])
+                else:
+                    client.infer("text", [given])
+
+    with ThreadPoolExecutor(8) as callers:
+        list(callers.map(ask, [150] * 8))
+        before = process.memory_info().rss
+        list(callers.map(ask, [1250] * 8))
+    assert process.memory_info().rss - before < 16 << 20
 
 
 def test_groups_have_a_row_each_and_only_what_is_asked_for_comes(

@@ -34,6 +34,7 @@ class Doubler(Model):
     inputs = (TensorSpec(name="x", datatype="INT64", shape=(ANY,)),)
     outputs = (TensorSpec(name="y", datatype="INT64", shape=(ANY,)),)
     parameters: Mapping[str, str] = {}
+    light_bytes = 4096
 
     def __init__(self, name: str = "double", max_batch_cost: int = 8) -> None:
         self.name, self.max_batch_cost = name, max_batch_cost

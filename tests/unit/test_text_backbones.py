@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from transformers import BertModel, BlipConfig, BlipForImageTextRetrieval, PreTrainedTokenizerFast
 
 from deploy.backbones import MINILM, SOURCES
@@ -14,6 +17,7 @@ from encoders_1d.backbones import (
     BLIP_LARGE,
     FEATURES,
     TextBackbone,
+    Tokens,
     directory_digests,
     reference,
     registry,
@@ -82,6 +86,35 @@ def test_minilm_takes_256_tokens_and_says_what_it_cut():
     assert (len(fits.ids), fits.truncated) == (256, False)
     assert (len(longer.ids), longer.truncated) == (256, True)
     assert list(longer.ids) == list(fits.ids)
+
+
+WORDS = ["sofa", "a", "e\u0301", "椅子", "un-believable,", "[SEP]", "[MASK]", "Σας", "\t"]
+
+
+@given(st.lists(st.sampled_from(WORDS), min_size=1), st.integers(1, 2000), st.sampled_from([" ", "\n", ""]))
+def test_a_long_text_has_the_tokens_of_the_whole_though_it_is_read_no_further_than_needed(
+    words, repeats, space
+):
+    text = space.join(words * repeats)
+    tokenizer = Tokenizer.from_file(str(minilm_directory() / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    ids = tokenizer.encode(text).ids
+    found = minilm().tokenize(["a", text])[1]
+    if len(ids) <= 256:
+        assert found == Tokens(ids, truncated=False)
+    else:
+        assert found == Tokens([*ids[:255], ids[-1]], truncated=True)
+
+
+def test_the_rest_of_a_long_text_is_not_looked_at(monkeypatch):
+    seen = []
+    encode = TextBackbone._encode
+    monkeypatch.setattr(
+        TextBackbone, "_encode", lambda self, texts: seen.extend(texts) or encode(self, texts)
+    )
+    assert minilm().tokenize(["chair " * 10_000])[0].truncated
+    assert sum(map(len, seen)) <= 8 * 256
 
 
 @torch.inference_mode()

@@ -49,6 +49,7 @@ def test_a_text_that_is_too_long_is_named_with_its_bytes():
         (b"", "empty, needs words"),
         (b" \t\n", "blank, needs words"),
         ("\u200b\u00a0".encode(), "blank, needs words"),
+        ("\u0301 \ufe0f\ufffd".encode(), "blank, needs words"),
         (b"caf\xe9", "is not UTF-8: unexpected end of data at byte 3"),
         (b"\xff chair", "is not UTF-8: invalid start byte at byte 0"),
         ("\ud800".encode("utf-8", "surrogatepass"), "is not UTF-8: invalid continuation byte at byte 0"),

@@ -1,9 +1,10 @@
 """The batcher: prepare on a pool, compute in batches on one thread, finish on another.
 
-Where nobody else asks, the computing thread does all of it.
+Where nobody else asks, the computing thread does all of it for a light request.
 
 Batches form by cost. Requests that wait share each batch, those that had least first, so that a
 small one is not kept waiting by large ones: it waits for the batch at work and goes with the next.
+To be prepared it waits for what is at work.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from queue import SimpleQueue
 
 from xscene.errors import DeadlineExceeded, NotReady, Overloaded, XSceneError
 from xscene.serving import calls
+from xscene.serving.arrivals import Arrivals
 from xscene.serving.lanes import Batch, Lanes, Request
-from xscene.serving.models import Model, Tensors
+from xscene.serving.models import Model, Tensors, num_bytes
 from xscene.serving.statistics import Statistics
 from xscene.serving.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 RETRY_AFTER_S = 0.1
+# Beneath it requests are alike: what is done for every one is most of the work.
+LEAST_WEIGHT = 4096
 DEAD = "a thread that computes has died; the process ends"
 
 
@@ -41,7 +45,7 @@ class Batcher:
         self._waiting: set[Request] = set()
         telemetry.queue.set_function(lambda: len(self._waiting))
         self._lanes = Lanes(window_s)
-        self._arrived: SimpleQueue[Request | None] = SimpleQueue()
+        self._arrivals = Arrivals()
         self._computed: SimpleQueue[list[Request] | None] = SimpleQueue()
         work = [("compute", self._compute_all), ("finish", self._finish_all)]
         work += [(f"prepare-{index}", self._prepare_all) for index in range(num_prepare_threads)]
@@ -63,17 +67,22 @@ class Batcher:
                 retry_after_s=RETRY_AFTER_S,
             )
         request = Request(
-            model=model, call=calls.current(), answer=self._loop.create_future(), asked=(inputs, outputs)
+            model=model,
+            call=calls.current(),
+            answer=self._loop.create_future(),
+            asked=(inputs, outputs),
+            weight=max(LEAST_WEIGHT, num_bytes(inputs)),
         )
         self._waiting.add(request)
         if not self._lanes.hand_over(request):
-            self._arrived.put(request)
+            self._arrivals.put(request)
         try:
             return await request.answer
         finally:
             # Of a call that was cancelled nothing is computed, and nothing is kept in a queue.
             request.gone = True
             request.asked = None
+            self._arrivals.drop(request)
             self._lanes.drop(request)
             self._waiting.discard(request)
 
@@ -85,14 +94,13 @@ class Batcher:
 
     def close(self) -> None:
         """Let the threads end after what they are doing now; requests that still wait are refused."""
-        for _ in self._threads:
-            self._arrived.put(None)
+        self._arrivals.close()
         self._lanes.close()
         self._computed.put(None)
         self._refuse_all(NotReady("the service has stopped"))
 
     def _prepare_all(self) -> None:
-        while (request := self._arrived.get()) is not None:
+        while (request := self._arrivals.take()) is not None:
             self._prepare(request)
 
     def _prepare(self, request: Request) -> None:
@@ -116,7 +124,7 @@ class Batcher:
             if isinstance(work, Request):
                 self._prepare(work)
                 continue
-            self._refuse(work.late, DeadlineExceeded("the deadline passed while the request waited"))
+            self._refuse_late(work.late)
             if work.parts:
                 self._compute(work)
             self._lanes.end_batch()
@@ -132,7 +140,7 @@ class Batcher:
                 return
             log.warning("a batch failed; its requests are computed one by one", extra={"why": repr(error)})
             for part in batch.split():
-                self._compute(part)
+                self._compute_part(part)
             return
         elapsed_ns = time.monotonic_ns() - started
         batch.assign(results, started, elapsed_ns)
@@ -143,6 +151,16 @@ class Batcher:
             self._finish(done)
         elif done:
             self._computed.put(done)
+
+    def _compute_part(self, part: Batch) -> None:
+        """Compute what one request has in a batch that failed; its caller may have left meanwhile."""
+        (request,) = part.requests
+        if request.gone:
+            return
+        if request.is_late():
+            self._refuse_late([request])
+        else:
+            self._compute(part)
 
     def _finish_all(self) -> None:
         while (requests := self._computed.get()) is not None:
@@ -161,6 +179,9 @@ class Batcher:
         request.finish_ns = time.monotonic_ns() - started
         self.statistics.add_success(request)
         return outputs
+
+    def _refuse_late(self, requests: Sequence[Request]) -> None:
+        self._refuse(requests, DeadlineExceeded("the deadline passed while the request waited"))
 
     def _refuse(self, requests: Sequence[Request], error: Exception) -> None:
         for request in requests:

@@ -23,6 +23,8 @@ class Request:
     answer: asyncio.Future[Tensors]
     asked: tuple[Tensors, frozenset[str]] | None
     """Inputs and wanted outputs, until they are prepared."""
+    weight: int = 0
+    """Bytes of the inputs, as a measure of the work to prepare them."""
     job: Job = field(default_factory=lambda: Job(items=()))
     results: list[Any] = field(default_factory=list)
     num_taken: int = 0
@@ -107,7 +109,7 @@ class Lanes:
     callers that got their answers together ask again together: until none of them came for
     a while, which is `window_s` and a small share of the time that the last batch took.
 
-    A thread that rests also takes a request that is not prepared, where nobody else is expected:
+    A thread that rests also takes a light request that is not prepared, where nobody else is expected:
     one caller alone needs no threads that work at the same time, and each change of thread costs it.
     """
 
@@ -140,7 +142,8 @@ class Lanes:
         with self._changed:
             lane = self._lanes.get(request.model)
             alone = lane is None or lane.num_expected <= 1 or not _is_recent(lane)
-            if not (self._rests and alone):
+            light = request.weight <= request.model.light_bytes
+            if not (self._rests and alone and light):
                 return False
             self._rests = False
             self._unprepared = request
@@ -154,8 +157,8 @@ class Lanes:
             if lane is not None:
                 lane.num_expected = len(lane.requests) + lane.num_answered
                 lane.last_ended = time.monotonic()
-            # Nothing but a look for more is between here and rest.
-            self._rests = not any(lane.requests for lane in self._turns)
+            # Nothing but a look for more is between here and rest, or what was handed over meanwhile.
+            self._rests = self._unprepared is None and not any(lane.requests for lane in self._turns)
             return self._rests
 
     def take(self) -> Batch | Request | None:

@@ -34,6 +34,13 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 Tensors = Mapping[str, NDArray[Any]]
 
 
+def num_bytes(tensors: Tensors) -> int:
+    """Bytes of what tensors hold, those of BYTES included."""
+    return sum(
+        sum(map(len, array.flat)) if array.dtype == np.object_ else array.nbytes for array in tensors.values()
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
     """A tensor that a model takes or gives."""
@@ -75,6 +82,8 @@ class Model(ABC):
     """Shown in the metadata beside model_id, bundle and trained: limits, backbone, engine."""
     max_batch_cost: int
     """Cost of the items that are computed together; a single item may cost more."""
+    light_bytes: int = 0
+    """Inputs up to so many bytes are prepared at once: where nobody else asks, by the computing thread."""
 
     @abstractmethod
     def prepare(self, inputs: Tensors, outputs: frozenset[str]) -> Job:
