@@ -43,6 +43,9 @@ def serve(ctx: typer.Context, service: Annotated[str, typer.Argument(help="Name 
 
     Example: python -m deploy serve fusion --help
     """
+    if service == "--help":  # after a service's name it is the service's own
+        typer.echo(ctx.get_help())
+        raise typer.Exit
     if service not in SERVICES:
         raise typer.BadParameter(f"{service} is none of {', '.join(SERVICES)}")
     if importlib.util.find_spec(SERVICES[service].package) is None:
