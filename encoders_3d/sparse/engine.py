@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from encoders_3d.sparse.neighbours import KernelMap, Runs
-from xscene.errors import Unsupported
+from xscene.errors import InvalidInput, Unsupported
 
 
 class Engine(ABC):
@@ -32,10 +32,22 @@ class Engine(ABC):
         """Refuse by name what this engine does not offer."""
         if dtype not in self.dtypes or device.type not in self.devices:
             offered = ", ".join(str(known).removeprefix("torch.") for known in self.dtypes)
-            wanted = f"{str(dtype).removeprefix('torch.')} on {device.type}"
+            wanted = _spelled(dtype, device.type)
             raise Unsupported(
                 f"engine {self.name} offers {offered} on {', '.join(self.devices)}, not {wanted}"
             )
+
+    def check_operands(self, features_NI: Tensor, weight_KIO: Tensor, kernel_map: KernelMap) -> None:
+        """Refuse by name what cannot be convolved, whose rows would be read past their end."""
+        self.check(features_NI.dtype, features_NI.device)
+        check_type(features_NI, weight_KIO)
+        if features_NI.ndim != 2 or len(features_NI) != kernel_map.num_in:
+            shape = list(features_NI.shape)
+            raise InvalidInput.at("features", f"shape {shape}, needs [{kernel_map.num_in}, any]")
+        wanted = (kernel_map.num_offsets, features_NI.shape[1])
+        if weight_KIO.ndim != 3 or weight_KIO.shape[:2] != wanted:
+            shape = list(weight_KIO.shape)
+            raise InvalidInput.at("weight", f"shape {shape}, needs [{wanted[0]}, {wanted[1]}, any]")
 
     @abstractmethod
     def find_pairs(self, keys_N: Tensor, keys_M: Tensor, runs: Runs) -> tuple[Tensor, Sequence[int]]:
@@ -51,7 +63,7 @@ class PairEngine(Engine):
 
     def conv(self, features_NI: Tensor, weight_KIO: Tensor, kernel_map: KernelMap) -> Tensor:
         """Features (M,O), differentiable once."""
-        self.check(features_NI.dtype, features_NI.device)
+        self.check_operands(features_NI, weight_KIO, kernel_map)
         return _PairConvolution.apply(features_NI, weight_KIO, kernel_map, self)  # type: ignore[no-any-return, no-untyped-call]
 
     @abstractmethod
@@ -61,6 +73,17 @@ class PairEngine(Engine):
     @abstractmethod
     def weight_gradient(self, features_NI: Tensor, gradient_MO: Tensor, kernel_map: KernelMap) -> Tensor:
         """Gradient (K,I,O): the sum of outer(in[n], gradient[m]) over the pairs of each offset."""
+
+
+def check_type(features: Tensor, weight: Tensor) -> None:
+    """Refuse features of another precision or device than the weights."""
+    if (features.dtype, features.device) != (weight.dtype, weight.device):
+        found, wanted = (_spelled(each.dtype, each.device) for each in (features, weight))
+        raise InvalidInput.at("features", f"{found}, the weights are {wanted}")
+
+
+def _spelled(dtype: torch.dtype, place: object) -> str:
+    return f"{str(dtype).removeprefix('torch.')} on {place}"
 
 
 class _PairConvolution(torch.autograd.Function):

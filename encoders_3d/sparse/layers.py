@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from encoders_3d.sparse.engine import check_type
 from encoders_3d.sparse.neighbours import Kernel
 from encoders_3d.sparse.tensor import SparseTensor
 from xscene.errors import InvalidInput
@@ -59,6 +60,7 @@ class Convolution(nn.Module):
     def _convolved(self, x: SparseTensor, stride_out: int) -> SparseTensor:
         if x.features.shape[1] != self.in_channels:
             raise InvalidInput.at("features", f"{x.features.shape[1]} channels, needs {self.in_channels}")
+        check_type(x.features, self.kernel)
         if self.kernel.ndim == 2:
             features = x.features @ self.kernel
         else:
@@ -96,6 +98,7 @@ class MinkowskiLinear(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """The same voxels."""
+        check_type(x.features, self.linear.weight)
         return x.with_features(self.linear(x.features))
 
 

@@ -62,7 +62,7 @@ class MinkowskiEngineAdapter(TorchEngine):
 
     def conv(self, features_NI: Tensor, weight_KIO: Tensor, kernel_map: KernelMap) -> Tensor:
         """Features (M,O), differentiable by MinkowskiEngine's own backward."""
-        self.check(features_NI.dtype, features_NI.device)
+        self.check_operands(features_NI, weight_KIO, kernel_map)
         neighbours = kernel_map.neighbours
         scope = self._scopes.setdefault(neighbours.source.grid, _Scope(self._module))
         levels = (neighbours.source, neighbours.target)

@@ -15,13 +15,14 @@ from encoders_3d.sparse import layers, normalisation, pooling
 from encoders_3d.sparse.engine import Engine
 from encoders_3d.sparse.engines import select_engine
 from encoders_3d.sparse.minkowski_engine import minkowski_module, twin
+from encoders_3d.sparse.neighbours import Kernel
 from encoders_3d.sparse.tensor import SparseTensor
 from encoders_3d.sparse.torch_engine import TorchEngine
 from encoders_3d.sparse.unet import MinkUNet, unet_config
 from tests.golden.sparse_cases import CASES, IN, by_coordinates, clouds, fill, of_voxels, relative, results
 from tests.golden.write_minkowski import FILE, main
 from tests.unit.sparse_reference import ENGINES, engine_of
-from xscene.errors import ExtraMissing
+from xscene.errors import ExtraMissing, InvalidInput
 
 pytestmark = [
     pytest.mark.slow,
@@ -115,6 +116,24 @@ def test_the_adapter_is_an_engine_like_the_others(name: str) -> None:
         network = CASES[name].make(OURS)
         both.append(results(network, SparseTensor.of(leaf, coordinates, engine), leaf))
     assert max(compared(*both).values()) < 1e-14
+
+
+@pytest.mark.parametrize(
+    ("features", "weight", "message"),
+    [
+        (
+            torch.rand(40, 3),
+            torch.rand(27, 3, 8).double(),
+            "features: float32 on cpu, the weights are float64",
+        ),
+        (torch.rand(39, 3), torch.rand(27, 3, 8), r"features: shape \[39, 3\], needs \[40, any\]"),
+        (torch.rand(40, 3), torch.rand(27, 4, 8), r"weight: shape \[27, 4, 8\], needs \[27, 3, any\]"),
+    ],
+)
+def test_the_adapter_refuses_what_does_not_fit(features: Tensor, weight: Tensor, message: str) -> None:
+    maps = SparseTensor.of(torch.rand(40, 3), clouds(40), select_engine("minkowski")).maps
+    with pytest.raises(InvalidInput, match=message):
+        maps.engine.conv(features, weight, maps.kernel_map(1, 1, Kernel(3)))
 
 
 @pytest.mark.parametrize("variant", ["18A", "34C"])
