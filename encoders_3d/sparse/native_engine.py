@@ -129,7 +129,10 @@ class NativeEngine(PairEngine):
         return (functional.pad(tensor, (0, missing)) if missing else tensor).contiguous()
 
     def _narrowed(self, tensor: Tensor, width: int) -> Tensor:
-        return tensor if tensor.shape[-1] == width else tensor[..., :width].contiguous()
+        if tensor.shape[-1] == width:
+            return tensor
+        # Of a single row the narrowed part is contiguous as it lies, a view that nothing may change in place.
+        return tensor[..., :width].clone(memory_format=torch.contiguous_format)
 
 
 def _chosen(instruction_set: str, best: int) -> int:

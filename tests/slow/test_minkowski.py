@@ -136,6 +136,13 @@ def test_the_adapter_refuses_what_does_not_fit(features: Tensor, weight: Tensor,
         maps.engine.conv(features, weight, maps.kernel_map(1, 1, Kernel(3)))
 
 
+def test_the_adapters_single_row_is_rectified_in_its_place() -> None:
+    x = SparseTensor.of(torch.ones(1, 3), torch.tensor([[0, -7, 3, 0]]), select_engine("minkowski"))
+    layer = layers.MinkowskiConvolution(3, 5, kernel_size=3)
+    wanted = layer.kernel[13].sum(0).clamp(min=0)[None]
+    assert torch.allclose(layers.MinkowskiReLU(inplace=True)(layer(x)).features, wanted)
+
+
 @pytest.mark.parametrize("variant", ["18A", "34C"])
 def test_a_whole_unet_in_float64_has_the_same_gradients(variant: str, minkowski: Any) -> None:
     torch.manual_seed(0)

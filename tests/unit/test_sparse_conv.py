@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from encoders_3d.sparse.engine import Engine
-from encoders_3d.sparse.layers import MinkowskiConvolution, MinkowskiConvolutionTranspose
+from encoders_3d.sparse.layers import MinkowskiConvolution, MinkowskiConvolutionTranspose, MinkowskiReLU
 from encoders_3d.sparse.scene_resnet import NARROW, SceneResNet
 from encoders_3d.sparse.tensor import SparseTensor
 from encoders_3d.sparse.torch_engine import TorchEngine
@@ -168,6 +168,15 @@ def test_a_single_point_is_a_cloud(engine: str) -> None:
     layer = MinkowskiConvolution(3, 4, kernel_size=5)
     assert torch.allclose(layer(x).features, layer.kernel[62].sum(0)[None])
     assert SceneResNet(NARROW).eval()(x).shape == (1, 256)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_single_row_of_any_width_is_rectified_in_its_place(engine: str) -> None:
+    x = SparseTensor.of(torch.ones(1, 3), torch.tensor([[0, -7, 3, 0]]), engine_of(engine))
+    layer = MinkowskiConvolution(3, 5, kernel_size=3)
+    MinkowskiReLU(inplace=True)(layer(x)).features.sum().backward()
+    centre = layer.kernel[13]
+    assert torch.equal(layer.kernel.grad[13], (centre.sum(0) > 0).float().expand(3, 5))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
