@@ -64,7 +64,7 @@ class MinkowskiEngineAdapter(TorchEngine):
         """Features (M,O), differentiable by MinkowskiEngine's own backward."""
         self.check_operands(features_NI, weight_KIO, kernel_map)
         neighbours = kernel_map.neighbours
-        scope = self._scopes.setdefault(neighbours.source.grid, _Scope(self._module))
+        scope = self._scope(neighbours.source.grid)
         levels = (neighbours.source, neighbours.target)
         source, target = reversed(levels) if kernel_map.transposed else levels
         stride = max(source.stride, target.stride) // min(source.stride, target.stride)
@@ -86,6 +86,11 @@ class MinkowskiEngineAdapter(TorchEngine):
             scope.manager,
         )
         return result
+
+    def _scope(self, grid: KeyGrid) -> _Scope:
+        if grid not in self._scopes:
+            self._scopes[grid] = _Scope(self._module)
+        return self._scopes[grid]
 
 
 def new_manager(module: Any) -> Any:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from deploy.bench.sparse import CASES as BENCH_CASES
 from deploy.bench.sparse import Case, Encoder14, geometric_mean_ratios, measure, room_voxels
-from encoders_3d.sparse import layers, normalisation, pooling
+from encoders_3d.sparse import layers, minkowski_engine, normalisation, pooling
 from encoders_3d.sparse.engine import Engine
 from encoders_3d.sparse.engines import select_engine
-from encoders_3d.sparse.minkowski_engine import minkowski_module, twin
+from encoders_3d.sparse.minkowski_engine import minkowski_module, new_manager, twin
 from encoders_3d.sparse.neighbours import Kernel
 from encoders_3d.sparse.tensor import SparseTensor
 from encoders_3d.sparse.torch_engine import TorchEngine
@@ -141,6 +141,18 @@ def test_the_adapters_single_row_is_rectified_in_its_place() -> None:
     layer = layers.MinkowskiConvolution(3, 5, kernel_size=3)
     wanted = layer.kernel[13].sum(0).clamp(min=0)[None]
     assert torch.allclose(layers.MinkowskiReLU(inplace=True)(layer(x)).features, wanted)
+
+
+def test_the_adapter_makes_one_manager_for_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(
+        minkowski_engine, "new_manager", lambda module: made.append(module) or new_manager(module)
+    )
+    engine = select_engine("minkowski")
+    network = MinkUNet(3, 4, unet_config("14A")).eval()
+    for num_batches in (1, 2):
+        network(SparseTensor.of(torch.rand(500, 3), clouds(500), engine))
+        assert len(made) == num_batches
 
 
 @pytest.mark.parametrize("variant", ["18A", "34C"])
