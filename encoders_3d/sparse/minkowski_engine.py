@@ -21,7 +21,7 @@ from encoders_3d.sparse.neighbours import KernelMap, Level
 from encoders_3d.sparse.normalisation import MinkowskiBatchNorm
 from encoders_3d.sparse.pooling import GlobalPooling, Pooling
 from encoders_3d.sparse.torch_engine import TorchEngine
-from xscene.errors import ExtraMissing
+from xscene.errors import ExtraMissing, Unsupported
 
 
 def minkowski_module() -> ModuleType:
@@ -63,6 +63,7 @@ class MinkowskiEngineAdapter(TorchEngine):
     def conv(self, features_NI: Tensor, weight_KIO: Tensor, kernel_map: KernelMap) -> Tensor:
         """Features (M,O), differentiable by MinkowskiEngine's own backward."""
         self.check_operands(features_NI, weight_KIO, kernel_map)
+        _check_deterministic(weight_KIO)
         neighbours = kernel_map.neighbours
         scope = self._scope(neighbours.source.grid)
         levels = (neighbours.source, neighbours.target)
@@ -91,6 +92,20 @@ class MinkowskiEngineAdapter(TorchEngine):
         if grid not in self._scopes:
             self._scopes[grid] = _Scope(self._module)
         return self._scopes[grid]
+
+
+def _check_deterministic(weight_KIO: Tensor) -> None:
+    """Refuse training, or warn, where torch was asked for deterministic algorithms alone."""
+    trained = torch.is_grad_enabled() and weight_KIO.requires_grad
+    if not trained or not torch.are_deterministic_algorithms_enabled():
+        return
+    message = (
+        "engine minkowski sums the gradients of weights in another order in every run; "
+        "engines torch and native are deterministic"
+    )
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        raise Unsupported(message)
+    warnings.warn(message, stacklevel=2)
 
 
 def new_manager(module: Any) -> Any:

@@ -22,7 +22,7 @@ from encoders_3d.sparse.unet import MinkUNet, unet_config
 from tests.golden.sparse_cases import CASES, IN, by_coordinates, clouds, fill, of_voxels, relative, results
 from tests.golden.write_minkowski import FILE, main
 from tests.unit.sparse_reference import ENGINES, engine_of
-from xscene.errors import ExtraMissing, InvalidInput
+from xscene.errors import ExtraMissing, InvalidInput, Unsupported
 
 pytestmark = [
     pytest.mark.slow,
@@ -153,6 +153,22 @@ def test_the_adapter_makes_one_manager_for_a_batch(monkeypatch: pytest.MonkeyPat
     for num_batches in (1, 2):
         network(SparseTensor.of(torch.rand(500, 3), clouds(500), engine))
         assert len(made) == num_batches
+
+
+def test_the_adapter_refuses_training_where_deterministic_algorithms_are_asked_for() -> None:
+    x = SparseTensor.of(torch.rand(40, 3), clouds(40), select_engine("minkowski"))
+    layer = layers.MinkowskiConvolution(3, 5, kernel_size=3)
+    try:
+        torch.use_deterministic_algorithms(True)
+        with pytest.raises(Unsupported, match="engine minkowski sums the gradients of weights in another"):
+            layer(x)
+        with torch.no_grad():
+            layer(x)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        with pytest.warns(UserWarning, match="engine minkowski sums the gradients of weights in another"):
+            layer(x)
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize("variant", ["18A", "34C"])

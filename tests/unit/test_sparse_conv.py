@@ -14,6 +14,7 @@ from encoders_3d.sparse.layers import MinkowskiConvolution, MinkowskiConvolution
 from encoders_3d.sparse.scene_resnet import NARROW, SceneResNet
 from encoders_3d.sparse.tensor import SparseTensor
 from encoders_3d.sparse.torch_engine import TorchEngine
+from encoders_3d.sparse.unet import MinkUNet, unet_config
 from tests.golden.sparse_cases import clouds, of_voxels, relative
 from tests.unit.sparse_reference import ENGINES, Voxel, convolved, engine_of, floored, meetings, voxels
 
@@ -134,6 +135,24 @@ def trained(engine: Engine, num_threads: int) -> list[Tensor]:
 def test_a_second_run_gives_the_same_bytes(engine: str) -> None:
     first, second = (trained(engine_of(engine), 2) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_network_is_trained_to_the_same_bytes_on_request(engine: str) -> None:
+    network = MinkUNet(3, 4, unet_config("14A"))
+    coordinates = clouds(3000, extent=10)
+    runs = []
+    torch.use_deterministic_algorithms(True)
+    try:
+        for _ in range(2):
+            network.zero_grad()
+            features = of_voxels(coordinates, 3, salt=1).float().requires_grad_()
+            out = network(SparseTensor.of(features, coordinates, engine_of(engine))).features
+            out.square().sum().backward()
+            runs.append([out, features.grad, *(parameter.grad for parameter in network.parameters())])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
 @pytest.mark.parametrize("engine", ENGINES[1:])
