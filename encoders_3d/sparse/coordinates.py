@@ -100,12 +100,16 @@ class CoordinateManager:
 
     def cloud_sizes(self, stride: int) -> list[int]:
         """Rows of each cloud, which lie side by side."""
-        level = self.level(stride)
-        starts = level.grid.cloud_starts(self.num_clouds, level.keys.device)
+        return self._sizes(self.level(stride), self.num_clouds)
+
+    def _sizes(self, level: Level, num_clouds: int) -> list[int]:
+        starts = level.grid.cloud_starts(num_clouds, level.keys.device)
         return [int(size) for size in torch.searchsorted(level.keys, starts).diff().tolist()]
 
     def _refuse_gaps(self) -> None:
-        for cloud, size in enumerate(self.cloud_sizes(1)):
+        finest = self._levels[1]
+        # Of one cloud more than there are rows some are empty: no need to look up to a wrong index.
+        for cloud, size in enumerate(self._sizes(finest, min(self.num_clouds, len(finest) + 1))):
             if not size:
                 raise InvalidInput.at("coordinates", f"cloud {cloud} of {self.num_clouds} has no points")
 

@@ -13,6 +13,7 @@ from encoders_3d.sparse.neighbours import Kernel
 from encoders_3d.sparse.tensor import SparseTensor
 from encoders_3d.sparse.torch_engine import TorchEngine
 from tests.golden.sparse_cases import clouds
+from tests.memory import growth_below
 from tests.unit.sparse_reference import ENGINES, Voxel, engine_of, floored, meetings, voxels
 from xscene.errors import InvalidInput, LimitExceeded, Unsupported
 
@@ -97,6 +98,17 @@ def test_half_of_the_pairs_of_a_centred_kernel_are_kept_once() -> None:
 def test_coordinates_that_make_no_batch_are_refused_by_name(coordinates: torch.Tensor, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         SparseTensor.of(torch.zeros(len(coordinates), 2), coordinates, TorchEngine())
+
+
+@pytest.mark.parametrize("clouds_given", [[2**22], [0, 2**25], [0, 1, 1, 3, 2**25]])
+def test_a_wrong_cloud_is_refused_without_memory_for_those_before_it(clouds_given: list[int]) -> None:
+    coordinates = torch.zeros(len(clouds_given), 4, dtype=torch.int32)
+    coordinates[:, 0] = torch.tensor(clouds_given)
+    coordinates[:, 3] = torch.arange(len(clouds_given))
+    gap = next(cloud for cloud in range(len(clouds_given)) if cloud not in clouds_given)
+    with growth_below(16 << 20):
+        with pytest.raises(InvalidInput, match=f"cloud {gap} of {clouds_given[-1] + 1} has no points"):
+            CoordinateManager(coordinates, TorchEngine())
 
 
 def test_an_extent_whose_keys_do_not_fit_is_refused_with_its_bits() -> None:
