@@ -69,9 +69,10 @@ class RankSummedBatchNorm(nn.BatchNorm1d):
         mean, variance, count = _Statistics.apply(input, self.process_group)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self._track(mean, variance, count)
-        scale = self.weight * torch.rsqrt(variance + self.eps).to(input.dtype)
-        result: Tensor = input * scale + (self.bias - mean.to(input.dtype) * scale)
-        return result
+        wide = torch.promote_types(input.dtype, torch.float32)
+        scale = self.weight * torch.rsqrt(variance + self.eps).to(wide)
+        result: Tensor = input * scale + (self.bias - mean.to(wide) * scale)
+        return result.to(input.dtype)
 
     def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         assert self.running_mean is not None

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from encoders_3d.sparse.normalisation import MinkowskiSyncBatchNorm
 from encoders_3d.sparse.tensor import SparseTensor
 from encoders_3d.sparse.torch_engine import TorchEngine
-from tests.golden.sparse_cases import clouds, relative
+from tests.golden.sparse_cases import clouds, of_voxels, relative
 from tests.unit.norm_ranks import ROWS, WIDTH, network, rows, weighting
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +72,26 @@ def test_an_exchanged_norm_keeps_its_keys_tensors_and_mode() -> None:
     assert {name: tensor.tolist() for name, tensor in exchanged.state_dict().items()} == {
         name: tensor.tolist() for name, tensor in state.items()
     }
+
+
+@pytest.fixture
+def one_rank(tmp_path: Path) -> Iterator[None]:
+    store = distributed.FileStore(str(tmp_path / "store"), 1)
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("one_rank")
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+def test_bfloat16_stays_as_in_plain_batch_norm_and_is_computed_wide(weights: torch.dtype) -> None:
+    features = (of_voxels(clouds(90), WIDTH, salt=3) + 10).bfloat16()
+    x = SparseTensor.of(features, clouds(90), TorchEngine())
+    plain = network().to(weights)
+    summed = MinkowskiSyncBatchNorm.convert_sync_batchnorm(network().to(weights))
+    found = summed(x).features
+    assert found.dtype is plain(x).features.dtype is torch.bfloat16
+    assert relative(found, plain.double()[0].bn(x.features.double())) < 2**-8
 
 
 def test_without_a_group_it_is_plain_batch_norm() -> None:
