@@ -135,9 +135,11 @@ class _Max(torch.autograd.Function):
         for offset in range(kernel_map.num_offsets):
             sources, targets = (rows.long() for rows in kernel_map.rows(offset))
             value, held = features.index_select(0, sources), best.index_select(0, targets)
-            wins = (value > held) | value.isnan()
+            won = winner.index_select(0, targets)
+            # The first wins whatever it is, minus infinity too.
+            wins = (value > held) | value.isnan() | (won < 0)
             best.index_copy_(0, targets, torch.where(wins, value, held))
-            winner.index_copy_(0, targets, winner.index_select(0, targets).masked_fill_(wins, offset))
+            winner.index_copy_(0, targets, won.masked_fill_(wins, offset))
         ctx.save_for_backward(winner)
         ctx.kernel_map = kernel_map
         return best.masked_fill_(winner < 0, 0.0)

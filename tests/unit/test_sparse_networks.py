@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from encoders_3d.sparse.layers import (
     MinkowskiConvolution,
@@ -117,6 +118,19 @@ def test_pooling_takes_the_whole_voxel(
     assert set(members) == set(voxels(pooled.coordinates))
     for row, voxel in enumerate(voxels(pooled.coordinates)):
         assert torch.allclose(pooled.features[row], reduce(x.features[members[voxel]]), atol=1e-14)
+
+
+def test_the_maximum_of_a_full_grid_is_the_dense_one_infinities_and_all() -> None:
+    side = 4
+    grid = torch.cartesian_prod(torch.zeros(1, dtype=torch.int64), *[torch.arange(side)] * 3)
+    features = of_voxels(grid, 2, salt=1)
+    features[: side**3 // 2] = -torch.inf
+    features[-1] = torch.nan
+    pooled = MinkowskiMaxPooling(kernel_size=2, stride=2)(SparseTensor.of(features, grid, TorchEngine()))
+    dense = features.view(side, side, side, 2).permute(3, 0, 1, 2)
+    wanted = functional.max_pool3d(dense, 2).flatten(1).T
+    assert int(wanted.isneginf().sum()) == 8
+    assert torch.allclose(pooled.features, wanted, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("layer", [MinkowskiSumPooling, MinkowskiAvgPooling, MinkowskiMaxPooling])
