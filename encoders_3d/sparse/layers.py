@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -60,14 +62,14 @@ class Convolution(nn.Module):
     def _convolved(self, x: SparseTensor, stride_out: int) -> SparseTensor:
         if x.features.shape[1] != self.in_channels:
             raise InvalidInput.at("features", f"{x.features.shape[1]} channels, needs {self.in_channels}")
-        check_type(x.features, self.kernel)
-        if self.kernel.ndim == 2:
-            features = x.features @ self.kernel
-        else:
-            kernel_map = x.maps.kernel_map(x.stride, stride_out, self.offsets)
-            features = x.maps.engine.conv(x.features, self.kernel, kernel_map)
-        if self.bias is not None:
-            features = features + self.bias
+        with typed_as(self.kernel, x.features) as given:
+            if self.kernel.ndim == 2:
+                features = given @ self.kernel
+            else:
+                kernel_map = x.maps.kernel_map(x.stride, stride_out, self.offsets)
+                features = x.maps.engine.conv(given, self.kernel, kernel_map)
+            if self.bias is not None:
+                features = features + self.bias
         return SparseTensor(features, stride_out, x.maps)
 
 
@@ -98,8 +100,8 @@ class MinkowskiLinear(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """The same voxels."""
-        check_type(x.features, self.linear.weight)
-        return x.with_features(self.linear(x.features))
+        with typed_as(self.linear.weight, x.features) as features:
+            return x.with_features(self.linear(features))
 
 
 class MinkowskiReLU(nn.Module):
@@ -145,6 +147,21 @@ def initialise(network: nn.Module) -> None:
             nn.init.normal_(kernel, std=math.sqrt(2 / fan_out))
         elif isinstance(module, nn.BatchNorm1d):
             module.reset_parameters()
+
+
+@contextmanager
+def typed_as(weight: Tensor, features: Tensor) -> Iterator[Tensor]:
+    """The features to multiply by these weights, in a block without autocast.
+
+    Engines compute in the type they are given: products in autocast's and products in the engine's would
+    be mixed. Features that autocast made elsewhere are converted, others of another type are refused.
+    """
+    place = features.device.type
+    if torch.is_autocast_enabled(place):
+        features = features.to(weight.dtype)
+    check_type(features, weight)
+    with torch.autocast(place, enabled=False):
+        yield features
 
 
 def check_geometry(kernel_size: int, stride: int, dimension: int) -> None:
