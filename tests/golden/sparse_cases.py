@@ -110,7 +110,7 @@ def results(network: nn.Module, x: Any, leaf: Tensor) -> dict[str, Tensor]:
     """Output with its coordinates, and gradients of a fixed weighting of it."""
     out = network(x)
     features, coordinates = _parts(out)
-    weights = of_voxels(coordinates, features.shape[1], salt=99).to(features.dtype)
+    weights = of_voxels(coordinates.cpu(), features.shape[1], salt=99).to(features)
     (features * weights).sum().backward()
     found = {"coordinates": coordinates, "features": features.detach(), "to_features": leaf.grad}
     parameters = dict(network.named_parameters())
