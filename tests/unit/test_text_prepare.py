@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoders_1d.prepare import GROUPS, Limits, decode_texts, join_groups, passes
+from tests.allocation import allocates_at_most
 from xscene.errors import InvalidInput, LimitExceeded
 
 LIMITS = Limits(max_items=4, max_text_bytes=20)
@@ -83,12 +84,20 @@ def test_groups_are_joined_by_single_spaces():
         ((-1, 5), "group_ends[0]: -1, needs more than 0: a group holds at least one text"),
         ((2, 6), "group_ends[1]: 6, there are 5 texts"),
         ((2, 4), "group_ends[1]: 4, the last group must end at 5, the last text"),
+        ((1, 2, 3, 4, 5, 5), "group_ends: 6 groups, there are 5 texts"),
     ],
 )
 def test_group_ends_that_cannot_be_are_named(values, message):
     with pytest.raises(InvalidInput) as caught:
         ends(*values)
     assert caught.value.message == message
+
+
+@pytest.mark.parametrize("max_groups", [None, 4])
+def test_more_group_ends_than_can_be_are_refused_before_anything_is_made_of_them(max_groups):
+    many = np.ones(1_000_000, np.int32)
+    with allocates_at_most(100_000), pytest.raises(InvalidInput, match="1000000 groups"):
+        GROUPS.decode(many, 5, max_groups=max_groups)
 
 
 def cost(lengths: list[int], split: list[list[int]], pass_tokens: int) -> int:

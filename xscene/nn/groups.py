@@ -22,11 +22,15 @@ class Ends:
 
     def decode(self, ends_G: NDArray[Any], num_items: int, *, max_groups: int | None = None) -> list[int]:
         """The ends; a fault is named by its group."""
-        ends: list[int] = ends_G.tolist()
-        if not ends:
+        num_groups = len(ends_G)
+        if not num_groups:
             raise InvalidInput.at(self.field, f"is empty, at least one {self.group} is needed")
-        if max_groups is not None and len(ends) > max_groups:
-            raise LimitExceeded.of(self.field, value=len(ends), limit=max_groups, unit=f"{self.group}s")
+        if max_groups is not None and num_groups > max_groups:
+            raise LimitExceeded.of(self.field, value=num_groups, limit=max_groups, unit=f"{self.group}s")
+        if num_groups > num_items:
+            counts = f"{num_groups} {self.group}s, there are {num_items} {self.item}s"
+            raise InvalidInput.at(self.field, counts)
+        ends: list[int] = ends_G.tolist()
         for index, (start, end) in enumerate(pairwise([0, *ends])):
             if end <= start:
                 least = f"needs more than {start}: a {self.group} holds at least one {self.item}"
