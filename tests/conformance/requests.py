@@ -32,6 +32,8 @@ INFER = [
     Case("an unknown parameter", one(nonsense="x"), OK, OK),
     Case("a parameter named triton_nonsense", one(triton_nonsense="x"), OK, BAD),
     Case("a priority that is no number", one(priority="x"), OK, BAD),
+    Case("a timeout that is no number", one(timeout="x"), OK, BAD),
+    Case("a timeout of a microsecond", one(timeout=1), OK, OK),
     Case("an unknown parameter of an output", one(outputs=[output(nonsense=1)]), OK, OK),
     Case(
         "an unknown model",
