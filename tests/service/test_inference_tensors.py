@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from xscene.errors import InvalidInput, LimitExceeded, XSceneError
 from xscene.serving.inference import TensorLimits, tensors, wire
 from xscene.serving.models import DTYPES, Model
 
-LIMITS = TensorLimits(max_strings=100, max_tensor_bytes=1000)
+LIMITS = TensorLimits(max_strings=100, max_typed_bytes=1000, max_tensor_bytes=1000)
 MIB = 1 << 20
 NUMBERS = [name for name in DTYPES if name != "BYTES"]
 TYPED = {
@@ -68,7 +69,7 @@ def message(datatype: str, shape: Any, raw: bytes | None = None, **contents: Any
 
 
 def decode(datatype: str, request: Any, limits: TensorLimits = LIMITS) -> np.ndarray:
-    asked = wire.parse(request.SerializeToString())
+    asked = wire.parse(request.SerializeToString(), 1000)
     return tensors.decode_inputs(asked, model(datatype), no_region, limits)["values"]
 
 
@@ -164,13 +165,60 @@ def test_texts_are_limited_before_anything_is_made_of_them() -> None:
     assert decode("BYTES", message("BYTES", [100], b"\0\0\0\0" * 100)).tolist() == [b""] * 100
 
 
+def test_texts_in_a_typed_field_are_limited_whatever_the_shape_says() -> None:
+    assert decode("BYTES", message("BYTES", [100], bytes_contents=[b""] * 100)).tolist() == [b""] * 100
+    with pytest.raises(InvalidInput, match="needs 2 values, bytes_contents has 100"):
+        decode("BYTES", message("BYTES", [2], bytes_contents=[b""] * 100))
+    with pytest.raises(LimitExceeded, match="input 'values': 101 values or more, the limit is 100"):
+        decode("BYTES", message("BYTES", [2], bytes_contents=[b""] * 101))
+
+
+@pytest.mark.parametrize(
+    ("datatype", "field", "num_values"), [("INT32", "int_contents", 998), ("FP64", "fp64_contents", 125)]
+)
+def test_numbers_in_a_typed_field_are_limited_by_their_bytes(
+    datatype: str, field: str, num_values: int
+) -> None:
+    values = [1] * (num_values - 1)
+    assert decode(datatype, message(datatype, [len(values)], **{field: values})).tolist() == values
+    why = r"input 'values': 100\d bytes of numbers in a typed field .* the limit is 1000"
+    with pytest.raises(LimitExceeded, match=why):
+        decode(datatype, message(datatype, [2], **{field: [*values, 1]}))
+
+
+# Field 2 of the contents, as encoders of old and those that write value by value send it.
+ONES = {"unpacked": b"\x10\x01" * 3, "packed": b"\x12\x03\x01\x01\x01", "in parts": b"\x12\x01\x01" * 3}
+UNKNOWN = b"\xf8\x07\x05\xfa\x07\x01x"
+
+
+@pytest.mark.parametrize("ones", ONES.values(), ids=ONES)
+def test_typed_numbers_are_read_however_they_are_written(ones: bytes) -> None:
+    request = message("INT32", [3])
+    request.inputs[0].contents.MergeFromString(UNKNOWN + ones)
+    assert decode("INT32", request).tolist() == [1, 1, 1]
+
+
+def test_unknown_fields_beside_texts_are_passed_over() -> None:
+    request = message("BYTES", [1], bytes_contents=[b"a"])
+    request.inputs[0].contents.MergeFromString(UNKNOWN)
+    assert decode("BYTES", request).tolist() == [b"a"]
+
+
+@pytest.mark.parametrize(("datatype", "shape"), [("INT32", 1), ("BYTES", 1), ("INT32", 0)])
+def test_contents_that_are_torn_are_the_callers_fault(datatype: str, shape: int) -> None:
+    tensor = message(datatype, [shape]).inputs[0].SerializeToString() + b"\x2a\x01\x42"
+    asked = wire.parse(b"\x2a" + bytes([len(tensor)]) + tensor, 1000)
+    with pytest.raises(InvalidInput, match="input 'values': its contents are no InferTensorContents"):
+        tensors.decode_inputs(asked, model(datatype), no_region, LIMITS)
+
+
 @pytest.mark.parametrize("datatype", ["BYTES", "FP32"])
 def test_a_shape_alone_takes_no_memory(datatype: str) -> None:
     request = message(datatype, [2**40], b"\0" * 16)
     tracemalloc.start()
     try:
         with pytest.raises(InvalidInput):
-            decode(datatype, request, TensorLimits(max_strings=2**50, max_tensor_bytes=1000))
+            decode(datatype, request, replace(LIMITS, max_strings=2**50))
         assert tracemalloc.get_traced_memory()[1] < MIB
     finally:
         tracemalloc.stop()

@@ -39,6 +39,12 @@ class EncoderSettings(ServerSettings):
         32, "Requests of one stream that are worked on at a time; further ones are read later.", low=1
     )
     max_strings: int = setting(65536, "Values of one BYTES input.", low=1)
+    max_typed_bytes: int = setting(
+        4 << 20, "Bytes of one input's numbers in a typed field; more travel in raw_input_contents.", low=1
+    )
+    max_header_bytes: int = setting(
+        64 << 10, "Bytes of a request beside its tensors' values: names, shapes, parameters.", low=1024
+    )
     num_threads: int = setting(1, "Threads of one computation.", low=1)
     num_prepare_threads: int = setting(2, "Requests that are decoded at a time.", low=1)
     shared_memory: bool = setting(False, "Let admins pass tensors in system shared memory.")
@@ -75,9 +81,17 @@ class EncoderService(Service):
             prefix=given.shared_memory_prefix.lstrip("/"),
             max_regions=given.max_shared_memory_regions,
         )
-        limits = TensorLimits(max_strings=given.max_strings, max_tensor_bytes=given.max_message_bytes)
+        limits = TensorLimits(
+            max_strings=given.max_strings,
+            max_typed_bytes=given.max_typed_bytes,
+            max_tensor_bytes=given.max_message_bytes,
+        )
         self._servicer = InferenceServicer(
-            name, regions, limits, max_stream_requests=given.max_stream_requests
+            name,
+            regions,
+            limits,
+            max_header_bytes=given.max_header_bytes,
+            max_stream_requests=given.max_stream_requests,
         )
 
     def register(self, server: grpc.aio.Server) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib.metadata
 import logging
@@ -30,6 +31,8 @@ Context = Any  # grpc.aio.ServicerContext, generic in request and response
 EXTENSIONS = ("model_repository", "model_configuration", "statistics", "parameters")
 SHARED_MEMORY = "system_shared_memory"
 FINAL = "triton_final_response"
+# Typed values are read one by one: more of them keep a thread busy, not the loop.
+MAX_TYPED_BYTES_ON_LOOP = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,19 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
     """Answers with the models of a repository, once it was opened."""
 
     def __init__(
-        self, service: str, regions: Regions, limits: TensorLimits, *, max_stream_requests: int
+        self,
+        service: str,
+        regions: Regions,
+        limits: TensorLimits,
+        *,
+        max_header_bytes: int,
+        max_stream_requests: int,
     ) -> None:
         self._service = service
         self._regions = regions
         self._limits = limits
         self._max_stream_requests = max_stream_requests
+        self._parse = functools.partial(wire.parse, max_header_bytes=max_header_bytes)
         self._opened: Engine | None = None
 
     def register(self, server: grpc.aio.Server) -> tuple[str, ...]:
@@ -58,10 +68,10 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, server)
         handlers = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(
-                self.ModelInfer, wire.parse, pb.ModelInferResponse.SerializeToString
+                self.ModelInfer, self._parse, pb.ModelInferResponse.SerializeToString
             ),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(
-                self.ModelStreamInfer, wire.parse, pb.ModelStreamInferResponse.SerializeToString
+                self.ModelStreamInfer, self._parse, pb.ModelStreamInferResponse.SerializeToString
             ),
         }
         # Of two handlers of a method the one registered last is taken.
@@ -140,7 +150,9 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         engine, request = self._engine, asked.message
         find = functools.partial(self._regions.find, calls.current().identity.credential)
         with engine.repository.use(request.model_name, request.model_version) as model:
-            inputs = tensors.decode_inputs(asked, model, find, self._limits)
+            decode = functools.partial(tensors.decode_inputs, asked, model, find, self._limits)
+            many = asked.num_typed_bytes > MAX_TYPED_BYTES_ON_LOOP
+            inputs = await asyncio.to_thread(decode) if many else decode()
             wanted = tensors.decode_outputs(request, model, find)
             names = frozenset(want.spec.name for want in wanted)
             outputs = await engine.batcher.run(model, inputs, names)

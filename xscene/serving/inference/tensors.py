@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2 as pb  # type: ignore[import-untyped, unused-ignore]
 
 from xscene.errors import InvalidInput, LimitExceeded
+from xscene.serving.inference import wire
 from xscene.serving.inference.shared_memory import Place, Region
-from xscene.serving.inference.wire import InferRequest
+from xscene.serving.inference.wire import Buffer, InferRequest
 from xscene.serving.models import ANY, DTYPES, Model, Tensors, TensorSpec
 
 Message = Any  # the protocol's messages come without types
@@ -41,6 +43,10 @@ CONTENTS: Mapping[str, tuple[str, np.dtype[Any]]] = {
     BYTES: ("bytes_contents", DTYPES[BYTES]),
 }
 """Typed field that carries a datatype, and the type of its numbers; FP16 has none."""
+TYPED_FIELDS: Mapping[int, str] = {
+    field.number: field.name for field in pb.InferTensorContents.DESCRIPTOR.fields
+}
+STRINGS_TAG = wire.tag_of(pb.InferTensorContents.BYTES_CONTENTS_FIELD_NUMBER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,7 @@ class TensorLimits:
     """What one tensor may hold."""
 
     max_strings: int
+    max_typed_bytes: int
     max_tensor_bytes: int
 
 
@@ -64,9 +71,9 @@ def decode_inputs(asked: InferRequest, model: Model, find: FindRegion, limits: T
     specs = {spec.name: spec for spec in model.inputs}
     raw = iter(asked.raw_contents) if len(asked.raw_contents) else None
     inputs: dict[str, NDArray[Any]] = {}
-    for message in asked.message.inputs:
+    for message, typed in zip(asked.message.inputs, asked.typed_contents, strict=True):
         spec = _known(f"input {message.name!r}", message.name, specs, inputs)
-        inputs[spec.name] = _Input(message, spec, find, limits).array(raw)
+        inputs[spec.name] = _Input(message, typed, spec, find, limits).array(raw)
     missing = [spec.name for spec in model.inputs if not spec.optional and spec.name not in inputs]
     if missing:
         raise InvalidInput.at("inputs", f"{', '.join(missing)} missing; the model takes {', '.join(specs)}")
@@ -118,8 +125,16 @@ def _known(field: str, name: str, specs: Mapping[str, TensorSpec], seen: Mapping
 class _Input:
     """One input of a request."""
 
-    def __init__(self, message: Message, spec: TensorSpec, find: FindRegion, limits: TensorLimits) -> None:
+    def __init__(
+        self,
+        message: Message,
+        typed: Buffer | None,
+        spec: TensorSpec,
+        find: FindRegion,
+        limits: TensorLimits,
+    ) -> None:
         self._message = message
+        self._typed = typed
         self._spec = spec
         self._find = find
         self._limits = limits
@@ -166,7 +181,7 @@ class _Input:
         place = _place(self._message.parameters, self._field, self._find)
         if place is None and raw is None:
             return None
-        if self._message.HasField("contents"):
+        if self._typed is not None:
             source = "raw_input_contents" if place is None else "shared memory"
             raise InvalidInput.at(self._field, f"has contents, which cannot go with {source}")
         if place is not None:
@@ -213,11 +228,12 @@ class _Input:
     def _from_contents(self) -> NDArray[Any]:
         if self._spec.datatype not in CONTENTS:
             raise InvalidInput.at(self._field, f"{self._spec.datatype} travels in raw_input_contents only")
+        typed = b"" if self._typed is None else self._typed
+        try:
+            given = self._strings(typed) if self._spec.datatype == BYTES else self._numbers(typed)
+        except DecodeError:
+            raise InvalidInput.at(self._field, "its contents are no InferTensorContents") from None
         name, wide = CONTENTS[self._spec.datatype]
-        other = [field.name for field, _ in self._message.contents.ListFields() if field.name != name]
-        if other:
-            raise InvalidInput.at(self._field, f"{self._spec.datatype} belongs in {name}, not in {other[0]}")
-        given = getattr(self._message.contents, name)
         if len(given) != self._num:
             raise InvalidInput.at(
                 self._field, f"shape {list(self._shape)} needs {self._num} values, {name} has {len(given)}"
@@ -227,6 +243,37 @@ class _Input:
         if narrow.dtype != wide and (beyond := values[narrow != values]).size:
             raise InvalidInput.at(self._field, f"{beyond[0]} is no {self._spec.datatype}")
         return narrow
+
+    def _numbers(self, typed: Buffer) -> Sequence[Any]:
+        if len(typed) > self._limits.max_typed_bytes:
+            unit = "bytes of numbers in a typed field (raw_input_contents takes more)"
+            raise LimitExceeded.of(
+                self._field, value=len(typed), limit=self._limits.max_typed_bytes, unit=unit
+            )
+        contents = pb.InferTensorContents.FromString(typed)
+        name, _ = CONTENTS[self._spec.datatype]
+        for field, _ in contents.ListFields():
+            self._check_belongs(field.name)
+        given: Sequence[Any] = getattr(contents, name)
+        return given
+
+    def _strings(self, typed: Buffer) -> Sequence[bytes]:
+        found: list[bytes] = []
+        for index, (tag, _, start, stop) in enumerate(wire.fields(typed)):
+            if index == self._limits.max_strings:
+                unit = "values or more"
+                raise LimitExceeded.of(self._field, value=index + 1, limit=index, unit=unit)
+            if tag == STRINGS_TAG:
+                found.append(bytes(typed[start:stop]))
+            else:
+                self._check_belongs(TYPED_FIELDS.get(tag >> 3))
+        return found
+
+    def _check_belongs(self, field: str | None) -> None:
+        """Refuse values in a typed field of another datatype; fields that nobody knows say nothing."""
+        name, _ = CONTENTS[self._spec.datatype]
+        if field not in (None, name):
+            raise InvalidInput.at(self._field, f"{self._spec.datatype} belongs in {name}, not in {field}")
 
 
 def _shown(shape: Sequence[int]) -> str:
