@@ -92,6 +92,7 @@ class Border(grpc.aio.ServerInterceptor):  # type: ignore[misc, type-arg, unused
                 visit.code = "OK"
                 return answer
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the server's border
+                del raw  # as in _let_go: this frame stays as long
                 await visit.fail(error, context)
             finally:
                 visit.leave()
@@ -221,6 +222,7 @@ class _Visit:
             self.code = _code_name(context.code())
             raise error
         known = error if isinstance(error, XSceneError) else self._unforeseen(error)
+        _let_go(error)
         await self._abort(known, context)
 
     async def _abort(self, error: XSceneError, context: Context) -> NoReturn:
@@ -241,6 +243,17 @@ class _Visit:
         if self._task is not None:
             self._border.admission.end_stream(self._task)
         self._border.telemetry.count_call(self._method, self.code, time.monotonic() - self._started)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Drop the frames that an error came through, and with them the message.
+
+    gRPC keeps the abort with the call, which the abort's frames hold: a circle, which would keep
+    every refused message until the collector finds it.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 def _trace(metadata: Any) -> str:
