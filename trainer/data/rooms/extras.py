@@ -13,10 +13,11 @@ import numpy as np
 from trainer.data.rooms.captures import Capture
 from trainer.data.rooms.library import Asset, Library
 from trainer.data.rooms.placing import Piece
-from trainer.data.rooms.ply import PlyMesh, write_ply
+from trainer.data.rooms.ply import PlyMesh, ply_bytes
 from trainer.data.rooms.scannet import FRAME_STEP
 from trainer.data.rooms.shells import Shell
 from trainer.data.rooms.stages import Instance
+from xscene.files import replace_file, sweep
 from xscene.geometry.frames import Frame, Matrix, inverse
 
 CAD = "cad"
@@ -149,15 +150,14 @@ def _ids(parts: Sequence[Instance]) -> dict[str, int]:
 
 
 def write_models(folder: Path, assets: Mapping[str, Asset], library: Library) -> None:
-    """CAD models in their canonical frames, each once; those already there are left."""
+    """CAD models in their canonical frames, each once; a file that is as it should be is left."""
     folder.mkdir(exist_ok=True)
+    sweep(folder)
     for asset in assets.values():
-        path = folder / f"{asset.slug}.ply"
-        if not path.exists():
-            shape = library.baked(asset).shape
-            partial = folder / f".{asset.slug}.partial"
-            write_ply(partial, PlyMesh(shape.vertices, shape.colors, shape.faces))
-            partial.replace(path)
+        path, shape = folder / f"{asset.slug}.ply", library.baked(asset).shape
+        data = ply_bytes(PlyMesh(shape.vertices, shape.colors, shape.faces))
+        if not (path.is_file() and path.read_bytes() == data):
+            replace_file(path, data)
 
 
 def _rows(matrix: Matrix) -> list[list[float]]:

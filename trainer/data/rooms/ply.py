@@ -29,7 +29,12 @@ class PlyMesh:
 
 
 def write_ply(path: Path, mesh: PlyMesh) -> None:
-    """Write a mesh as ScanNet does: little-endian, opaque colours, labels last."""
+    """Write a mesh as ScanNet does."""
+    path.write_bytes(ply_bytes(mesh))
+
+
+def ply_bytes(mesh: PlyMesh) -> bytes:
+    """A mesh as ScanNet stores it: little-endian, opaque colours, labels last."""
     fields = [*POSITION, *COLOR, *(LABEL if mesh.labels is not None else [])]
     rows = np.empty(len(mesh.vertices), dtype=fields)
     for at, (name, _) in enumerate(POSITION):
@@ -42,7 +47,7 @@ def write_ply(path: Path, mesh: PlyMesh) -> None:
     faces = np.empty(len(mesh.faces), dtype=FACE)
     faces["count"], faces["vertices"] = 3, mesh.faces
     header = _header(fields, len(rows), len(faces))
-    path.write_bytes(header.encode() + rows.tobytes() + faces.tobytes())
+    return header.encode() + rows.tobytes() + faces.tobytes()
 
 
 def _header(fields: list[tuple[str, str]], num_vertices: int, num_faces: int) -> str:
