@@ -19,7 +19,8 @@ from PIL import Image
 from tests import fixtures_scans
 from tests.fixtures_scans import LIST, made_folder
 from trainer.data.preparation.packs import PackSettings, write_pack
-from trainer.data.preparation.production import LOCK_FILE, Order, prepare
+from trainer.data.preparation.production import Order, prepare
+from trainer.data.workers import LOCK_FILE
 from xscene.errors import AlreadyExists, InvalidInput, LimitExceeded, Overloaded
 from xscene.prepared.dataset import open_dataset
 

@@ -6,6 +6,8 @@ is ready, then reads an item a line and answers each with a line. A line with th
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -14,14 +16,17 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self, TextIO
 
-from xscene.errors import PreconditionFailed
+from xscene.errors import Overloaded, PreconditionFailed
 
 SOURCES = Path(__file__).resolve().parents[2]
+LOCK_FILE = ".lock"
+LOCK_POLL_S = 0.1
 Answer = dict[str, Any]
 
 
@@ -41,6 +46,23 @@ def log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(FieldsFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+@contextlib.contextmanager
+def locked(folder: Path, timeout_s: float) -> Iterator[int]:
+    """Hold a folder alone; workers that hold the descriptor open do so until they have ended."""
+    folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + timeout_s
+    with (folder / LOCK_FILE).open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Overloaded(f"another run has been writing to {folder} for long") from None
+                time.sleep(LOCK_POLL_S)
+        yield file.fileno()
 
 
 def work_through(

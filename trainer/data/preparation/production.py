@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import shutil
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +15,8 @@ from trainer.data.preparation.scenes import prepare_scan
 from trainer.data.preparation.settings import Settings
 from trainer.data.readers.listings import require_one_split
 from trainer.data.scans import Dataset, ScanEntry
-from trainer.data.workers import Answer, work_through
-from xscene.errors import InvalidInput, Overloaded, PreparedInvalid
+from trainer.data.workers import Answer, locked, work_through
+from xscene.errors import InvalidInput, PreparedInvalid
 from xscene.files import file_digest, replace_file, sweep
 from xscene.prepared.dataset import (
     ATTRIBUTION_FILE,
@@ -33,9 +31,6 @@ from xscene.prepared.dataset import (
 from xscene.prepared.features import BackboneRecord
 from xscene.prepared.records import Split, require_name
 from xscene.prepared.scene import SCENE_FILE, open_scene
-
-LOCK_FILE = ".lock"
-LOCK_POLL_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +100,7 @@ def prepare(order: Order, progress: Callable[[int, int], None] = lambda done, to
     _require_list(listed, order.name)
     entries = listed[: order.limit]
     report = Report()
-    with _locked(order) as lock:
+    with locked(order.out, order.lock_timeout_s) as lock:
         before = _claim(order)
         total = len(entries)
 
@@ -143,23 +138,6 @@ def _require_list(entries: Sequence[ScanEntry], name: str) -> None:
         twice, _ = Counter(entry.scan_id for entry in entries).most_common(1)[0]
         raise InvalidInput.at("scan_id", f"{name} lists {twice} twice")
     require_one_split(((f"place {entry.place_id}", entry.split) for entry in entries), name)
-
-
-@contextlib.contextmanager
-def _locked(order: Order) -> Iterator[int]:
-    """Hold the place alone; workers of a run that was killed hold it until they have ended."""
-    order.out.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + order.lock_timeout_s
-    with (order.out / LOCK_FILE).open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise Overloaded(f"another run has been writing to {order.out} for long") from None
-                time.sleep(LOCK_POLL_S)
-        yield file.fileno()
 
 
 def _claim(order: Order) -> DatasetRecord:

@@ -25,7 +25,7 @@ from trainer.data.rooms.making import (
 from trainer.data.rooms.package import sha256_of
 from trainer.data.rooms.places import Place
 from trainer.data.rooms.scannet import write_lists
-from trainer.data.workers import Answer, work_through
+from trainer.data.workers import Answer, locked, work_through
 from xscene.errors import InvalidInput, LimitExceeded
 
 SCHEMA = "rooms/1"
@@ -44,6 +44,8 @@ class Order:
     count: int
     recipe: Recipe
     workers: int = 1
+    lock_timeout_s: float = 30.0
+    """How long to wait for another run that writes to the same place."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MAX_PLACES:
@@ -90,15 +92,16 @@ class Report:
 def make(order: Order, progress: Callable[[int, int], None] = lambda done, total: None) -> Report:
     """Make what of the data set is not there yet, then write its lists and its manifest."""
     library = open_library(order.furniture)
-    _claim(order, library)
-    wanted = order.scans()
-    missing = [name for name in wanted if not (order.out / SCANS / name).exists()]
-    places = sorted({wanted[name].index for name in missing})
-    before = _cpu_s()
-    report = Report(num_scans=len(missing))
-    if places:
-        _run_workers(order, places, report, progress)
-    _finish(order, library)
+    with locked(order.out, order.lock_timeout_s) as lock:
+        _claim(order, library)
+        wanted = order.scans()
+        missing = [name for name in wanted if not (order.out / SCANS / name).exists()]
+        places = sorted({wanted[name].index for name in missing})
+        before = _cpu_s()
+        report = Report(num_scans=len(missing))
+        if places:
+            _run_workers(order, places, report, progress, lock)
+        _finish(order, library)
     report.total_s = _cpu_s() - before
     return report
 
@@ -119,7 +122,7 @@ def _claim(order: Order, library: Library) -> None:
 
 
 def _run_workers(
-    order: Order, places: Sequence[int], report: Report, progress: Callable[[int, int], None]
+    order: Order, places: Sequence[int], report: Report, progress: Callable[[int, int], None], lock: int
 ) -> None:
     num_done = 0
 
@@ -136,7 +139,14 @@ def _run_workers(
         "out": str(order.out.absolute()),
     }
     items = [str(index) for index in places]
-    work_through(items, module="trainer.data.rooms", job=job, num_workers=order.workers, done=done)
+    work_through(
+        items,
+        module="trainer.data.rooms",
+        job=job,
+        num_workers=order.workers,
+        done=done,
+        held_open=(lock,),
+    )
 
 
 def _finish(order: Order, library: Library) -> None:
