@@ -130,6 +130,7 @@ def check(out: Annotated[Path, typer.Argument(help="Folder of the data set.")]) 
     for fault in faults:
         typer.echo(f"differs: {fault}", err=True)
     if faults:
+        typer.echo("rooms make with the same options makes anew what differs", err=True)
         raise typer.Exit(1)
     typer.echo("all files are as they were made")
 

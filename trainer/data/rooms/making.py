@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from trainer.data.readers.documents import read_json
 from trainer.data.rooms.captures import Capture, Clock, Recipe, capture
 from trainer.data.rooms.composer import Furnishings
 from trainer.data.rooms.extras import write_extras
@@ -20,6 +20,7 @@ from trainer.data.rooms.rendering import Renderer
 from trainer.data.rooms.scannet import write_scan
 from trainer.data.rooms.scanning import Fusion, Sensor
 from trainer.data.rooms.sentences import Speech
+from xscene.errors import InvalidInput, NotFound
 
 SCANS, DIGESTS = "scans", "digests.json"
 PARTIAL = ".partial-"
@@ -71,16 +72,25 @@ def _write(made: Capture, reference: Capture | None, recipe: Recipe, out: Path, 
 
 def scan_digest(folder: Path) -> str:
     """The digest of a scan: that of the list of its files' digests."""
-    return hashlib.sha256((folder / "extras" / DIGESTS).read_bytes()).hexdigest()
+    return sha256_of(folder / "extras" / DIGESTS)
 
 
-def damaged_files(folder: Path) -> list[str]:
-    """Files of a scan that are missing or are not what they were when it was made."""
-    digests = json.loads((folder / "extras" / DIGESTS).read_text())
+def damaged_files(folder: Path, digest: str | None = None) -> list[str]:
+    """Files of a scan that are missing or are not what they were when it was made.
+
+    Where the list of digests is itself not the one of this digest, it alone is named.
+    """
+    path = folder / "extras" / DIGESTS
+    try:
+        digests = {name: value.text() for name, value in read_json(path).fields()}
+    except (InvalidInput, NotFound):
+        return [f"extras/{DIGESTS}"]
+    if digest not in (None, scan_digest(folder)):
+        return [f"extras/{DIGESTS}"]
     return [
         name
-        for name, digest in digests.items()
-        if not (folder / name).is_file() or sha256_of(folder / name) != digest
+        for name, wanted in digests.items()
+        if not (folder / name).is_file() or sha256_of(folder / name) != wanted
     ]
 
 

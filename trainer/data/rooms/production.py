@@ -6,10 +6,12 @@ import json
 import resource
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from trainer.data.readers.documents import read_json
 from trainer.data.rooms.captures import Recipe
 from trainer.data.rooms.extras import CAD, write_models
 from trainer.data.rooms.families import Split
@@ -26,7 +28,8 @@ from trainer.data.rooms.package import sha256_of
 from trainer.data.rooms.places import Place
 from trainer.data.rooms.scannet import write_lists
 from trainer.data.workers import Answer, locked, work_through
-from xscene.errors import InvalidInput, LimitExceeded
+from xscene.errors import InvalidInput, LimitExceeded, NotFound
+from xscene.files import replace_file, sweep
 
 SCHEMA = "rooms/1"
 MANIFEST, RECIPE = "manifest.json", "recipe.json"
@@ -90,12 +93,12 @@ class Report:
 
 
 def make(order: Order, progress: Callable[[int, int], None] = lambda done, total: None) -> Report:
-    """Make what of the data set is not there yet, then write its lists and its manifest."""
+    """Make what of the data set is not there or is damaged, then write its lists and its manifest."""
     library = open_library(order.furniture)
     with locked(order.out, order.lock_timeout_s) as lock:
         _claim(order, library)
         wanted = order.scans()
-        missing = [name for name in wanted if not (order.out / SCANS / name).exists()]
+        missing = _missing(order, wanted)
         places = sorted({wanted[name].index for name in missing})
         before = _cpu_s()
         report = Report(num_scans=len(missing))
@@ -114,11 +117,32 @@ def _claim(order: Order, library: Library) -> None:
     path = order.out / RECIPE
     if not path.exists():
         path.write_text(json.dumps(recipe, indent=1) + "\n")
-    elif (there := json.loads(path.read_text())) != recipe:
+    elif (there := read_json(path).plain) != recipe:
         differs = sorted(key for key in recipe if there.get(key) != recipe[key])
         raise InvalidInput.at("out", f"{order.out} holds rooms of another {', '.join(differs)}")
+    sweep(order.out)
     for partial in folder.glob(f"{PARTIAL}*"):
         shutil.rmtree(partial)
+
+
+def _missing(order: Order, wanted: Iterable[str]) -> list[str]:
+    """Scans that are not there; one of which any file is damaged is removed, and so is made anew."""
+    known, missing = _listed(order.out), []
+    for name in wanted:
+        folder = order.out / SCANS / name
+        if folder.exists() and damaged_files(folder, known.get(name)):
+            shutil.rmtree(folder)
+        if not folder.exists():
+            missing.append(name)
+    return missing
+
+
+def _listed(out: Path) -> dict[str, str]:
+    """Digests of scans by the manifest, which is written anew where it is damaged itself."""
+    try:
+        return {name: digest.text() for name, digest in read_json(out / MANIFEST)["scans"].fields()}
+    except (InvalidInput, NotFound):
+        return {}
 
 
 def _run_workers(
@@ -171,9 +195,7 @@ def _finish(order: Order, library: Library) -> None:
         },
         "cad": {asset.slug: sha256_of(order.out / CAD / f"{asset.slug}.ply") for asset in assets.values()},
     }
-    partial = order.out / f".{MANIFEST}.partial"
-    partial.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-    partial.replace(order.out / MANIFEST)
+    replace_file(order.out / MANIFEST, _text(manifest))
 
 
 def check(out: Path) -> list[str]:
@@ -181,15 +203,15 @@ def check(out: Path) -> list[str]:
     path = out / MANIFEST
     if not path.is_file():
         raise InvalidInput.at("out", f"{out} holds no {MANIFEST}: run rooms make to its end")
-    manifest = json.loads(path.read_text())
+    manifest = read_json(path).plain
     faults = [f"{CAD}/{n}.ply" for n, d in manifest["cad"].items() if _digest(out / CAD / f"{n}.ply") != d]
     for name, digest in manifest["scans"].items():
-        folder = out / SCANS / name
-        if not (folder / "extras").is_dir() or scan_digest(folder) != digest:
-            faults.append(f"{SCANS}/{name}")
-        else:
-            faults += [f"{SCANS}/{name}/{file}" for file in damaged_files(folder)]
+        faults += [f"{SCANS}/{name}/{file}" for file in damaged_files(out / SCANS / name, digest)]
     return faults
+
+
+def _text(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _digest(path: Path) -> str:
