@@ -14,7 +14,7 @@ from deploy.rooms import app
 from tests.unit.rooms_furniture import box_library
 from trainer.data.rooms.captures import Recipe
 from trainer.data.rooms.extras import CAD
-from trainer.data.rooms.production import MANIFEST, Order, check, make
+from trainer.data.rooms.production import MANIFEST, RECIPE, Order, check, make
 from trainer.data.rooms.rendering import Renderer
 from trainer.data.workers import LOCK_FILE
 from xscene.errors import InvalidInput, Overloaded, PreconditionFailed
@@ -113,7 +113,7 @@ def test_a_damaged_manifest_is_refused_by_name_and_written_anew(order):
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("file", [MANIFEST])
+@pytest.mark.parametrize("file", [RECIPE, MANIFEST])
 def test_a_file_is_on_disk_before_it_has_its_name(order, monkeypatch, file):
     (order.out / file).unlink()
 

@@ -116,7 +116,7 @@ def _claim(order: Order, library: Library) -> None:
     recipe = {"schema": SCHEMA, "recipe": recipe_to_json(order.recipe), "furniture": library.digest()}
     path = order.out / RECIPE
     if not path.exists():
-        path.write_text(json.dumps(recipe, indent=1) + "\n")
+        replace_file(path, _text(recipe))
     elif (there := read_json(path).plain) != recipe:
         differs = sorted(key for key in recipe if there.get(key) != recipe[key])
         raise InvalidInput.at("out", f"{order.out} holds rooms of another {', '.join(differs)}")
