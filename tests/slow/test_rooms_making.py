@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from trainer.data.rooms.library import open_library
 from trainer.data.rooms.making import PARTIAL, SCANS
 from trainer.data.rooms.pictures import picture
 from trainer.data.rooms.production import MANIFEST, check
+from trainer.data.workers import LOCK_FILE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -204,6 +206,28 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_bytes(data, furnitu
     assert (out / MANIFEST).read_text() == (data / MANIFEST).read_text()
     assert check(out) == []
     assert "nothing was made" in made(out, furniture)
+
+
+def test_a_worker_that_outlives_its_run_keeps_the_next_one_waiting(data, furniture, tmp_path):
+    out = tmp_path / "data"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deploy", "rooms", "make", *arguments(out, furniture), "--workers", "1"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not list((out / SCANS).glob(f"{PARTIAL}*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    with (out / LOCK_FILE).open("w") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    made(out, furniture)
+    assert (out / MANIFEST).read_text() == (data / MANIFEST).read_text()
+    assert check(out) == []
 
 
 def test_another_number_of_workers_gives_the_same_bytes(data, furniture, tmp_path):
