@@ -22,7 +22,7 @@ from trainer.data.preparation.packs import PackSettings, write_pack
 from trainer.data.preparation.production import Order, prepare
 from trainer.data.workers import LOCK_FILE
 from xscene.errors import AlreadyExists, InvalidInput, LimitExceeded, Overloaded
-from xscene.prepared.dataset import open_dataset
+from xscene.prepared.dataset import open_dataset, record_features
 
 ROOT = Path(__file__).resolve().parents[2]
 READER = Path(fixtures_scans.__file__)
@@ -142,6 +142,28 @@ def test_a_finished_data_set_is_kept_and_a_changed_scene_is_made_anew(root, tmp_
     result = run(sys.executable, "-m", "deploy", "prepare", "check", str(out))
     assert result.returncode == 1
     assert result.stderr == "error: scene room01: arrays.safetensors: torn, there is no such file\n"
+
+
+def test_a_limit_leaves_the_scenes_of_earlier_runs_in_the_list(tmp_path):
+    root = made_folder(tmp_path / "raw", 5, room03="input")
+    out = tmp_path / "out"
+    prepare(order(root, out))
+    whole = open_dataset(out)
+    digests = dict.fromkeys(whole.record.scenes, "0" * 64)
+    record_features(whole, "frozen", "1" * 64, digests)
+    before = contents(out)
+    report = prepare(order(root, out, limit=1))
+    assert (report.num_made, report.num_kept) == (0, 1)
+    assert contents(out) == before
+    # What the data set lists no more, or lists elsewhere, and what is torn goes all the same.
+    listed = json.loads((root / LIST).read_text())
+    listed[2] |= {"place_id": "elsewhere"}
+    (root / LIST).write_text(json.dumps(listed[:3] + listed[4:]))
+    (out / "scenes/room04/scene.json").write_text("{}")
+    prepare(order(root, out, limit=1))
+    there = open_dataset(out).record
+    assert (sorted(there.scenes), there.skipped) == (["room00", "room01"], ())
+    assert sorted(there.backbones["frozen"].scenes) == ["room00", "room01"]
 
 
 def test_a_scan_is_prepared_again_where_its_files_have_changed(root, tmp_path):

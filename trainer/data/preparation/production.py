@@ -29,8 +29,8 @@ from xscene.prepared.dataset import (
     write_dataset,
 )
 from xscene.prepared.features import BackboneRecord
-from xscene.prepared.records import Split, require_name
-from xscene.prepared.scene import SCENE_FILE, open_scene
+from xscene.prepared.records import SceneRecord, Split, require_name
+from xscene.prepared.scene import SCENE_FILE, Scene, open_scene
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Order:
     settings: Settings = field(default_factory=Settings)
     workers: int = 1
     limit: int | None = None
-    """Most scans, the first by id; None for all."""
+    """Most scans, the first by id; None for all. Scenes of others that are there stay in the list."""
     lock_timeout_s: float = 30.0
     """How long to wait for another run that writes to the same place."""
 
@@ -126,7 +126,7 @@ def prepare(order: Order, progress: Callable[[int, int], None] = lambda done, to
             held_open=(lock,),
         )
         report.faults = dict(sorted(report.faults.items()))
-        _finish(order, before, entries, report)
+        _finish(order, before, listed, report)
     return report
 
 
@@ -166,12 +166,18 @@ def prepare_entry(order: Order, dataset: Dataset, entry: ScanEntry) -> bool:
     scenes, scan = order.out / SCENES, dataset.open(entry)
     with contextlib.suppress(PreparedInvalid):
         record = open_scene(scenes / entry.scan_id).record
-        there = (record.settings_digest, record.dataset, record.place_id, record.split, record.is_reference)
-        wanted = (order.settings.digest(), order.name, entry.place_id, Split(entry.split), entry.is_reference)
-        if there == wanted and not _changed_since(scan.sources(), scenes / entry.scan_id / SCENE_FILE):
+        made = scenes / entry.scan_id / SCENE_FILE
+        if _is_of(record, order, entry) and not _changed_since(scan.sources(), made):
             return False
     prepare_scan(scan, order.name, scenes, order.settings)
     return True
+
+
+def _is_of(record: SceneRecord, order: Order, entry: ScanEntry) -> bool:
+    """Whether a scene is of these settings, and where the data set lists it now."""
+    there = (record.settings_digest, record.dataset, record.place_id, record.split, record.is_reference)
+    listed = (entry.place_id, Split(entry.split), entry.is_reference)
+    return there == (order.settings.digest(), order.name, *listed)
 
 
 def _changed_since(sources: Iterable[Path], made: Path) -> bool:
@@ -182,14 +188,18 @@ def _changed_since(sources: Iterable[Path], made: Path) -> bool:
     return any(path.lstat().st_ctime_ns > made_ns for path in found)
 
 
-def _finish(order: Order, before: DatasetRecord, entries: tuple[ScanEntry, ...], report: Report) -> None:
+def _finish(order: Order, before: DatasetRecord, entries: Sequence[ScanEntry], report: Report) -> None:
     """Write the list of scenes, which comes last and holds no times."""
     for scan_id in report.faults:
         # A scene that was whole once and is not any more must not outlive its own fault.
         shutil.rmtree(order.out / SCENES / scan_id, ignore_errors=True)
-    made = [entry.scan_id for entry in entries if entry.scan_id not in report.faults]
+    asked = entries[: order.limit]
+    others = entries[len(asked) :]
+    made = [entry.scan_id for entry in asked if entry.scan_id not in report.faults]
     scenes = {name: open_scene(order.out / SCENES / name, verify=False) for name in made}
+    scenes |= _still_there(order, before, others)
     listed = {name: SceneEntry.of(scene) for name, scene in scenes.items()}
+    skipped = {*report.faults, *(entry.scan_id for entry in others if entry.scan_id in before.skipped)}
     record = DatasetRecord(
         name=order.name,
         complete=True,
@@ -197,10 +207,24 @@ def _finish(order: Order, before: DatasetRecord, entries: tuple[ScanEntry, ...],
         color_sums=merged_color_sums([scene.record for scene in scenes.values()]),
         attribution_sha256=copy_attribution(order.root, order.out),
         scenes=listed,
-        skipped=tuple(report.faults),
+        skipped=tuple(sorted(skipped)),
         backbones=_still_true(before, listed),
     )
     write_dataset(order.out, record)
+
+
+def _still_there(order: Order, before: DatasetRecord, others: Iterable[ScanEntry]) -> dict[str, Scene]:
+    """Scenes of earlier runs that a limit leaves alone."""
+    found = {}
+    for entry in others:
+        if (known := before.scenes.get(entry.scan_id)) is None:
+            continue
+        with contextlib.suppress(PreparedInvalid):
+            path = order.out / SCENES / entry.scan_id
+            scene = open_scene(path, sha256=known.sha256, verify=False)
+            if _is_of(scene.record, order, entry):
+                found[entry.scan_id] = scene
+    return found
 
 
 def _still_true(before: DatasetRecord, listed: dict[str, SceneEntry]) -> dict[str, BackboneRecord]:
