@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import layout_files
 from tests.fixtures_arkitscenes import VIDEOS, write_arkitscenes
 from tests.fixtures_multiscan import SCANS, write_multiscan
 from tests.fixtures_rscan import RESCAN, write_rscan
-from tests.fixtures_scannet import SCAN, write_dataset
+from tests.fixtures_scannet import SCAN, write_dataset, write_export, write_layout, write_scan2cad
 from tests.fixtures_structured3d import ROOMS, write_structured3d
 from trainer.data.catalogue import built_in
 from xscene.errors import XSceneError
@@ -114,9 +115,19 @@ def test_a_pipe_is_not_waited_for(tmp_path, name):
     assert any("is no plain file" in message for message in read_all(name, tmp_path, scan_id))
 
 
+def write_companions(root):
+    """ScanNet with all that others say of it."""
+    scene = write_dataset(root)
+    write_export(root / "scannet_2d", scene, instances=True)
+    write_scan2cad(root / "files/scan2cad_full_annotations.json", scene)
+    write_layout(root / f"files/scenecad/{SCAN}.json", scene)
+    said = [{"scan_id": SCAN, "target_id": 2, "utterance": "the cabinet"}]
+    layout_files.write(root / "files/sceneverse/ssg_ref_rel2_template.json", said)
+
+
 def test_whatever_a_scan_is_read_from_is_among_its_sources(tmp_path):
     opened: list[Path] = []
-    layouts = LAYOUTS | {"scannet": (write_dataset, SCAN)}
+    layouts = LAYOUTS | {"scannet": (write_companions, SCAN)}
 
     def note(event: str, arguments: tuple) -> None:
         if event == "open" and isinstance(arguments[0], str | Path):
@@ -130,12 +141,12 @@ def test_whatever_a_scan_is_read_from_is_among_its_sources(tmp_path):
         dataset = built_in().open(name, root)
         scan = dataset.open(entry_of(dataset, scan_id))
         opened.clear()
-        for what in READS:
+        for what in (*READS, "layout"):
             getattr(scan, what)()
         for view in scan.views():
             for read in (view.color, view.depth, view.object_pixels) if view.is_tracked else ():
                 read()
         found = {path for path in opened if path.is_relative_to(root)}
-        assert len(found) > 4
+        assert len(found) > (18 if name == "scannet" else 4)
         sources = scan.sources()
         assert [path for path in found if not any(path.is_relative_to(source) for source in sources)] == []

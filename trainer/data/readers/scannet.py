@@ -22,7 +22,7 @@ from trainer.data.readers.labels import LabelTable, read_labels
 from trainer.data.readers.ply import PLY_LIMITS, PlyLimits, read_ply
 from trainer.data.readers.scan2cad import match_models, placed_models
 from trainer.data.readers.scannet_extras import Extras
-from trainer.data.readers.scannet_frames import FRAME_OPTIONS, FrameOptions, scan_views
+from trainer.data.readers.scannet_frames import FRAME_OPTIONS, INTRINSICS, FrameOptions, scan_views
 from trainer.data.scans import (
     NO_OBJECT,
     CadModel,
@@ -202,7 +202,8 @@ class ScanNetScan(Scan):
             return (self._folder,)
         data, options, scan_id = self._dataset, self._dataset.options, self.entry.scan_id
         shared = (options.labels, options.scan2cad, options.referrals)
-        apart = (data.path(options.layouts) / f"{scan_id}.json", data.path(options.exports) / scan_id)
+        exports = data.path(options.exports)
+        apart = (data.path(options.layouts) / f"{scan_id}.json", exports / scan_id, exports / INTRINSICS)
         return self._folder, *apart, *map(data.path, shared)
 
     def aligned_from_raw(self) -> Matrix:

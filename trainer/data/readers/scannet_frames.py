@@ -30,6 +30,7 @@ from xscene.errors import InvalidInput
 from xscene.geometry.projection import Intrinsics
 
 COLOR_SUFFIXES = (".jpg", ".png")
+INTRINSICS = "intrinsics.txt"
 # The principal point lies near the middle; further off, a file is for pictures of another size.
 CENTRE_TOLERANCE = 0.1
 
@@ -216,13 +217,13 @@ def scan_views(
     data, apart = folder / "data", exports / scan_id
     instances = next((of / "instance-filt" for of in (data, apart) if (of / "instance-filt").is_dir()), None)
     instances = instances or folder / "instance-filt"
-    matrix = folder / "intrinsics.txt"
+    matrix = folder / INTRINSICS
     if (data / "color").is_dir():
         color, depth = (data / "intrinsic" / f"intrinsic_{kind}.txt" for kind in ("color", "depth"))
         both = (color, depth) if color.exists() else (matrix, matrix)
         return ExportedFrames(data, instances, *both, options).views()
     if (apart / "color").is_dir():
-        matrix = exports / "intrinsics.txt"
+        matrix = exports / INTRINSICS
         return ExportedFrames(apart, instances, matrix, matrix, options).views()
     if (path := folder / f"{scan_id}.sens").exists():
         stream = open_sens(path, limits=options.sens)
