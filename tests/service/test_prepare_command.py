@@ -182,6 +182,25 @@ def test_a_scan_is_prepared_again_where_its_files_have_changed(root, tmp_path):
     assert prepare(order(root, tmp_path / "out")).num_kept == 3
 
 
+def test_a_scan_is_prepared_again_where_what_a_link_leads_to_has_changed(tmp_path):
+    root = made_folder(tmp_path / "raw", 3)
+    for name in ("room00", "room01", "room02"):
+        disk, scan = tmp_path / "disk" / name, root / "scans" / name
+        for folder in (disk, scan):
+            folder.mkdir(parents=True)
+        (disk / "0.jpg").touch()
+        (disk / "round").symlink_to(disk)
+        (scan / "data").symlink_to(disk)
+        (tmp_path / f"{name}.txt").touch()
+        (scan / "notes.txt").symlink_to(tmp_path / f"{name}.txt")
+        (scan / "broken").symlink_to("nothing")
+    prepare(order(root, tmp_path / "out"))
+    (tmp_path / "disk/room01/0.jpg").write_text("corrected")
+    (tmp_path / "room02.txt").write_text("corrected")
+    report = prepare(order(root, tmp_path / "out"))
+    assert (report.num_made, report.num_kept) == (2, 1)
+
+
 def test_broken_scans_are_named_and_the_others_prepared(tmp_path):
     root = made_folder(tmp_path / "raw", 6, room01="input", room02="code", room04="memory", room05="talk")
     out = tmp_path / "out"

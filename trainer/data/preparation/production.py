@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -183,9 +184,27 @@ def _is_of(record: SceneRecord, order: Order, entry: ScanEntry) -> bool:
 def _changed_since(sources: Iterable[Path], made: Path) -> bool:
     """Whether any file or folder was written, put there or taken away after a file was made."""
     made_ns = made.stat().st_mtime_ns
-    found = (path for source in sources if source.exists() for path in (source, *source.rglob("*")))
+    found = (path for source in sources if source.exists() for path in (source, *_below(source)))
+    return any(_changed_ns(path) > made_ns for path in found)
+
+
+def _below(source: Path) -> Iterator[Path]:
+    """Files and folders, through links too; a folder to which several lead is looked into once."""
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(source, followlinks=True):
+        status = Path(folder).stat()
+        if (key := (status.st_dev, status.st_ino)) in seen:
+            folders.clear()
+            continue
+        seen.add(key)
+        yield from (Path(folder, name) for name in (*folders, *files))
+
+
+def _changed_ns(path: Path) -> int:
+    """When a file, or what a link leads to, was changed last."""
     # Not the time that a file says it was written, which copies and archives bring along.
-    return any(path.lstat().st_ctime_ns > made_ns for path in found)
+    led_to = path.stat().st_ctime_ns if path.exists() else 0
+    return max(path.lstat().st_ctime_ns, led_to)
 
 
 def _finish(order: Order, before: DatasetRecord, entries: Sequence[ScanEntry], report: Report) -> None:
