@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from tests.fixtures_scans import CABINET, CUBE, CUBE_TEXT, MadeDataset, made_folder
 from trainer.data.datasets import augmentation as steps
@@ -412,3 +413,17 @@ def test_amounts_that_cannot_be_are_refused():
         settings(max_views=0)
     with pytest.raises(InvalidInput, match=r"missing.fused"):
         settings(missing={Modality.FUSED: 0.5})
+
+
+def test_numbers_give_the_samples_in_order_as_those_of_any_sequence_do(folders):
+    dataset = SceneDataset(folders, ["scene.points"], settings=settings(augmentation=Augmentation()), seed=3)
+    listed = list(dataset)
+    for at, sample in enumerate(listed):
+        for number in (at, at - len(listed), np.int64(at)):
+            np.testing.assert_array_equal(dataset[number]["scene.points"], sample["scene.points"])
+    for number, error in ((5, IndexError), (-6, IndexError), (slice(2), TypeError)):
+        with pytest.raises(error):
+            dataset[number]
+    shuffled = DataLoader(dataset, batch_size=2, shuffle=True, collate_fn=collate)
+    seen = [pair for batch in shuffled for pair in zip(batch["dataset"], batch["scene_id"], strict=True)]
+    assert sorted(seen) == sorted((each["dataset"], each["scene_id"]) for each in listed)

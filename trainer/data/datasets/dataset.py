@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 from torch.utils.data import DataLoader, Dataset
 
@@ -18,9 +20,10 @@ from xscene.prepared.records import Split
 
 
 class SceneDataset(Dataset[dict[str, Any]]):
-    """Samples of prepared scenes by their draw; holds no open file, so workers may be forked or spawned.
+    """Samples of prepared scenes by their draw, or by number in order, as validation takes them.
 
-    Each scene is verified by its digests when a process first reads it.
+    Holds no open file, so workers may be forked or spawned. Each scene is verified by its digests when
+    a process first reads it.
     """
 
     def __init__(
@@ -70,9 +73,18 @@ class SceneDataset(Dataset[dict[str, Any]]):
         return sum(self.sizes)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[draw] for draw in in_order(self.sizes))
+        return (self[draw] for draw in self._in_order)
 
-    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+    def __getitem__(self, at: Draw | SupportsIndex) -> dict[str, Any]:
+        """The sample of a draw. A number has one epoch: what is random is the same each time."""
+        draw = at if isinstance(at, Draw) else self._in_order[index(at)]
+        return self._sample(draw)
+
+    @cached_property
+    def _in_order(self) -> list[Draw]:
+        return in_order(self.sizes)
+
+    def _sample(self, draw: Draw) -> dict[str, Any]:
         source = self._sources[draw.source]
         at = (draw.source, draw.row)
         verify = at not in self._verified
