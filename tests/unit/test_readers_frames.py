@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import shutil
 import struct
 import zlib
 
@@ -18,6 +19,7 @@ from tests.allocation import allocates_at_most
 from tests.fixtures_scannet import (
     SCAN,
     jpeg,
+    matrix_text,
     millimetres,
     sens_bytes,
     write_dataset,
@@ -136,6 +138,34 @@ def test_a_camera_that_was_written_for_another_size_is_refused(folder):
     path.write_text("28 0 15.5 0\n0 28 11.5 0\n0 0 1 0\n0 0 0 1\n")
     with pytest.raises(InvalidInput, match=r"^intrinsics\.txt: is for pictures of about 32x24 px"):
         views(folder)[0]
+
+
+def enlarge(folder, width, height):
+    """Pictures in the scan's folder at another size, with one camera file for them and depth."""
+    for path in (folder / "data/color").iterdir():
+        Image.open(path).resize((width, height)).save(path)
+    camera = np.eye(4)
+    camera[:3, :3] = INTRINSICS.resized(width, height).matrix()
+    (folder / "intrinsics.txt").write_text(matrix_text(camera))
+    shutil.rmtree(folder / "data/intrinsic")
+
+
+@pytest.mark.parametrize(("size", "rtol"), [((64, 48), 1e-6), ((128, 96), 1e-6), ((129, 96), 0.01)])
+def test_one_camera_for_pictures_and_smaller_depth_is_brought_to_the_size_of_each(folder, size, rtol):
+    write_scan_frames(folder, SCENE)
+    enlarge(folder, *size)
+    view = views(folder)[0]
+    depth = view.depth()
+    assert (view.intrinsics.width, view.intrinsics.height) == size
+    assert depth.metres.shape == (48, 64)
+    np.testing.assert_allclose(depth.intrinsics.matrix(), INTRINSICS.matrix(), rtol=rtol)
+
+
+def test_one_camera_for_depth_of_other_proportions_is_refused(folder):
+    write_scan_frames(folder, SCENE)
+    enlarge(folder, 136, 96)
+    with pytest.raises(InvalidInput, match=r"^intrinsics\.txt: is for pictures of 136x96 px, depth is 64x48"):
+        views(folder)[0].depth()
 
 
 def test_a_picture_of_another_size_than_the_first_is_refused(folder):

@@ -33,6 +33,8 @@ COLOR_SUFFIXES = (".jpg", ".png")
 INTRINSICS = "intrinsics.txt"
 # The principal point lies near the middle; further off, a file is for pictures of another size.
 CENTRE_TOLERANCE = 0.1
+# Sizes of one camera, such as 1296x968 and 640x480, are not quite of one proportion.
+ASPECT_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,8 @@ class ExportedFrames:
     folder: Path
     instances: Path
     color_matrix: Path
-    depth_matrix: Path
+    depth_matrix: Path | None
+    """None where one file is for both."""
     options: FrameOptions
 
     @cached_property
@@ -106,6 +109,20 @@ class ExportedFrames:
         data = read_bytes(first, max_bytes=self.options.max_picture_bytes)
         size = picture_size(data, first.name, max_pixels=self.options.max_picture_pixels)
         return read_intrinsics(self.color_matrix, *size)
+
+    def depth_intrinsics(self, width: int, height: int) -> Intrinsics:
+        """Of depth of that size."""
+        if self.depth_matrix is not None:
+            return read_intrinsics(self.depth_matrix, width, height)
+        color = self.intrinsics
+        if (width, height) == (color.width, color.height):
+            return color
+        if abs(width * color.height / (height * color.width) - 1) > ASPECT_TOLERANCE:
+            raise InvalidInput.at(
+                self.color_matrix.name,
+                f"is for pictures of {color.width}x{color.height} px, depth is {width}x{height}",
+            )
+        return color.resized(width, height)
 
     def views(self) -> Views:
         """All frames."""
@@ -156,7 +173,7 @@ class ExportedView(View):
         units = _grey(path, self._frames.options)
         metres = (units / np.float32(self._frames.options.depth_units_a_metre)).astype(np.float32)
         height, width = metres.shape
-        return DepthImage(metres, read_intrinsics(self._frames.depth_matrix, width, height))
+        return DepthImage(metres, self._frames.depth_intrinsics(width, height))
 
     def object_pixels(self) -> NDArray[np.int32] | None:
         """Objects (H,W) at the picture's size."""
@@ -217,14 +234,12 @@ def scan_views(
     data, apart = folder / "data", exports / scan_id
     instances = next((of / "instance-filt" for of in (data, apart) if (of / "instance-filt").is_dir()), None)
     instances = instances or folder / "instance-filt"
-    matrix = folder / INTRINSICS
     if (data / "color").is_dir():
         color, depth = (data / "intrinsic" / f"intrinsic_{kind}.txt" for kind in ("color", "depth"))
-        both = (color, depth) if color.exists() else (matrix, matrix)
-        return ExportedFrames(data, instances, *both, options).views()
+        color = color if color.exists() else folder / INTRINSICS
+        return ExportedFrames(data, instances, color, depth if depth.exists() else None, options).views()
     if (apart / "color").is_dir():
-        matrix = exports / INTRINSICS
-        return ExportedFrames(apart, instances, matrix, matrix, options).views()
+        return ExportedFrames(apart, instances, exports / INTRINSICS, None, options).views()
     if (path := folder / f"{scan_id}.sens").exists():
         stream = open_sens(path, limits=options.sens)
         frames = range(0, len(stream), options.sens_step)
