@@ -323,6 +323,19 @@ def test_a_models_points_are_the_same_in_every_scene_and_in_its_own_frame(tmp_pa
     np.testing.assert_allclose(placed[:3], scene.record.objects[CABINET].box.centre, atol=1e-9)
 
 
+@pytest.mark.parametrize("text", [None, "v 0 0 x\n", "v 0 0 0\nv 0 0 0\nv 0 0 0\nf 1 2 3\n"])
+def test_a_model_that_cannot_be_read_is_absent_and_named(tmp_path, caplog, text):
+    scan = made_scan(tmp_path / "raw")
+    path = tmp_path / "raw/cube.obj"
+    path.unlink() if text is None else path.write_text(text)
+    prepare_scan(scan, "made", tmp_path, SETTINGS)
+    record = open_scene(tmp_path / "room00").record
+    assert (record.cad, Modality.MESH in record.present, len(record.objects)) == ((), False, 3)
+    (said,) = caplog.records
+    assert (said.message, said.scan, said.num_broken) == ("models cannot be read", "room00", 1)
+    assert said.models.startswith("cube (cube.obj: ")
+
+
 def test_a_floorplan_is_dark_on_white_and_its_matrix_points_at_what_it_shows(tmp_path):
     _, scene = prepared(tmp_path)
     (plan,) = scene.record.floorplans

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from trainer.data.preparation.pictures import crops, decoded, stored_view
 from trainer.data.preparation.settings import Settings
 from trainer.data.preparation.sightings import best_sightings
 from trainer.data.scans import RescanLink, Scan, View
-from xscene.errors import InvalidInput
+from xscene.errors import InvalidInput, NotFound
 from xscene.geometry.frames import Matrix, rigid
 from xscene.geometry.selection import select_frames
 from xscene.prepared.records import (
@@ -39,6 +40,8 @@ from xscene.prepared.records import (
     scene_presence,
 )
 from xscene.prepared.scene import Content, write_scene
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -219,11 +222,17 @@ def _crops(tracked: Sequence[View], sightings: Sequence[Sighting], settings: Set
 
 
 def _models(scan: Scan, known: set[int], aligned_from_raw: Matrix, settings: Settings) -> _Models:
-    records, points, placed = [], [], []
+    """Models of known objects; one that cannot be read is left out, as one that is not there is."""
+    records, points, placed, faults = [], [], [], []
     for model in scan.cad_models():
         if model.object_id not in known:
             continue
-        surface = read_model(model.path)
+        try:
+            surface = read_model(model.path)
+            sampled = surface_points(surface, model.model_id, settings)
+        except (InvalidInput, NotFound) as error:
+            faults.append(f"{model.model_id} ({error.message})")
+            continue
         pose = aligned_from_raw @ rigid(model.raw_from_canonical, f"cad {model.model_id}")
         records.append(
             CadRecord(
@@ -233,8 +242,11 @@ def _models(scan: Scan, known: set[int], aligned_from_raw: Matrix, settings: Set
                 scale=triple(model.scale),
             )
         )
-        points.append(surface_points(surface, model.model_id, settings))
+        points.append(sampled)
         placed.append(PlacedModel(surface, model.scale, pose))
+    if faults:
+        extra = {"scan": scan.entry.scan_id, "num_broken": len(faults), "models": ", ".join(faults)}
+        _log.warning("models cannot be read", extra=extra)
     return _Models(records=tuple(records), points=tuple(points), placed=tuple(placed))
 
 
