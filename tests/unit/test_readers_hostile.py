@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tests.fixtures_rscan import RESCAN, write_rscan
 from tests.fixtures_scannet import SCAN, write_dataset, write_export, write_layout, write_scan2cad
 from tests.fixtures_structured3d import ROOMS, write_structured3d
 from trainer.data.catalogue import built_in
-from xscene.errors import XSceneError
+from xscene.errors import NotFound, XSceneError
 
 LAYOUTS = {
     "3rscan": (write_rscan, RESCAN),
@@ -88,6 +89,21 @@ def test_no_file_can_do_more_than_be_refused(tmp_path, name):
     # Each is read, so each can be refused, but for pictures that are passed on as they are.
     passed_on = {path for path in files if not refusals[path]}
     assert {path.parent.name for path in passed_on} <= {"floorplans", "lowres_depth", "lowres_wide", scan_id}
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("scannet", "scannetv2_train.txt, scannetv2_val.txt, scannetv2_test.txt"),
+        ("3rscan", "3RScan.json, train_scans.txt, val_scans.txt, test_scans.txt"),
+        ("multiscan", "train_scans.txt, val_scans.txt, test_scans.txt"),
+        ("arkitscenes", "3dod_train_val_splits.csv, train_scans.txt, val_scans.txt, test_scans.txt"),
+        ("structured3d", "train_scans.txt, val_scans.txt, test_scans.txt"),
+    ],
+)
+def test_a_folder_without_lists_says_which_files_were_looked_for(tmp_path, name, files):
+    with pytest.raises(NotFound, match=f"lists no scans; looked for {re.escape(files)}$"):
+        built_in().open(name, tmp_path).entries()
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

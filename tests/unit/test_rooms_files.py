@@ -31,7 +31,7 @@ from trainer.data.rooms.ply import PlyMesh, read_ply, write_ply
 from trainer.data.rooms.production import MANIFEST, SCHEMA, Order, Report, check, make
 from trainer.data.rooms.scannet import palette, write_lists, write_scan
 from trainer.data.rooms.sentences import Speech
-from xscene.errors import InvalidInput, LimitExceeded, NotFound
+from xscene.errors import InvalidInput, LimitExceeded, NotFound, PreconditionFailed
 from xscene.geometry.boxes import OrientedBox
 from xscene.geometry.frames import Frame, Points, align, apply, inverse
 
@@ -286,6 +286,17 @@ def test_a_package_of_another_digest_is_refused(tmp_path):
     with pytest.raises(InvalidInput, match=r"^furniture\.deb: SHA-256 is .*, needs 0000$"):
         unpack_archives(tmp_path / "a", file=file, package=Package("furniture", "1", "0000", "usr"))
     assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_a_missing_program_is_named_with_what_to_do_without_it(tmp_path, monkeypatch):
+    file = tmp_path / "furniture.deb"
+    file.write_bytes(b"a package")
+    package = Package("furniture", "1", sha256_of(file), "usr")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PreconditionFailed, match=r"^dpkg is not installed: install it"):
+        unpack_archives(tmp_path / "a", file=file, package=package)
+    with pytest.raises(PreconditionFailed, match=r"^apt-get is not installed: .* with --package$"):
+        unpack_archives(tmp_path / "a", package=package)
 
 
 def test_archives_are_unpacked_from_a_package_by_a_relative_path(tmp_path, monkeypatch):

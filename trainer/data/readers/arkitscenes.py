@@ -82,7 +82,8 @@ class ArkitDataset(Dataset):
             place = visits[scan_id][0] if scan_id in visits else scan_id
             is_reference = references.get(place, scan_id) == scan_id
             entries.append(ScanEntry(scan_id=scan_id, place_id=place, split=split, is_reference=is_reference))
-        return present(entries, {entry.scan_id: self._scans / entry.scan_id for entry in entries}, NAME)
+        folders = {entry.scan_id: self._scans / entry.scan_id for entry in entries}
+        return present(entries, folders, NAME, VISITS)
 
     def _visits(self) -> Iterator[tuple[str, str, Split]]:
         """Id, place and split of each video, in the order of the file."""

@@ -14,6 +14,7 @@ from xscene.errors import InvalidInput, NotFound
 
 log = logging.getLogger(__name__)
 
+LISTS = {split: f"{split}_scans.txt" for split in (Split.TRAIN, Split.VAL, Split.TEST)}
 # Ids become names of folders.
 SCAN_ID = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
@@ -24,13 +25,13 @@ def folder(root: Path, name: str) -> Path:
 
 
 def listed_splits(files: Path, limits: ScanLimits) -> dict[str, Split]:
-    """What `train_scans.txt`, `val_scans.txt` and `test_scans.txt` say of each scan.
+    """What the lists of splits say of each scan.
 
     A scan listed for validation and for test counts for validation.
     """
     found: dict[str, Split] = {}
-    for split in (Split.TRAIN, Split.VAL, Split.TEST):
-        path = files / f"{split}_scans.txt"
+    for split, name in LISTS.items():
+        path = files / name
         for scan_id in read_lines(path, max_bytes=limits.max_text_bytes) if path.exists() else ():
             known = found.setdefault(checked_id(scan_id, path.name), split)
             if known is Split.TRAIN and split is not known:
@@ -54,10 +55,13 @@ def require_one_split(groups: Iterable[tuple[str, Split]], data_set: str) -> Non
 
 
 def present(
-    entries: Iterable[ScanEntry], folders: Mapping[str, Path], data_set: str
+    entries: Iterable[ScanEntry], folders: Mapping[str, Path], data_set: str, *other_lists: str
 ) -> tuple[ScanEntry, ...]:
     """Entries whose folder is there, ordered by id; refuses a place that lies in two splits."""
     listed = sorted(entries, key=lambda entry: entry.scan_id)
+    if not listed:
+        looked_for = ", ".join((*other_lists, *LISTS.values()))
+        raise NotFound(f"{data_set}: lists no scans; looked for {looked_for}")
     require_one_split(((f"place {entry.place_id}", entry.split) for entry in listed), data_set)
     found = tuple(entry for entry in listed if folders[entry.scan_id].is_dir())
     if not found:

@@ -80,7 +80,8 @@ class RscanDataset(Dataset):
         else:
             lists = listed_splits(self._files, self.limits)
             entries = [ScanEntry(scan_id=one, place_id=one, split=split) for one, split in lists.items()]
-        return present(entries, {entry.scan_id: self._scans / entry.scan_id for entry in entries}, NAME)
+        folders = {entry.scan_id: self._scans / entry.scan_id for entry in entries}
+        return present(entries, folders, NAME, PLACES)
 
     def _placed(self) -> Iterator[ScanEntry]:
         for place in self._places.items():

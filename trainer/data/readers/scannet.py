@@ -43,6 +43,7 @@ from xscene.geometry.frames import Frame, Matrix, Points, align, rigid
 
 SCAN_ID = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 FOLDERS = ("scans", "scans_test")
+LISTS = {split: f"scannetv2_{split}.txt" for split in Split}
 _log = logging.getLogger(__name__)
 
 
@@ -77,6 +78,8 @@ class ScanNet(Dataset):
     def entries(self) -> tuple[ScanEntry, ...]:
         """Every listed scan that is there, ordered by id."""
         listed = self._listed()
+        if not listed:
+            raise NotFound(f"{self.root.name}: lists no scans; looked for {', '.join(LISTS.values())}")
         present = [scan_id for scan_id in sorted(listed) if self.folder(scan_id).is_dir()]
         if not present:
             raise NotFound(f"{self.root.name}: holds none of the {len(listed)} scans that its lists name")
@@ -86,8 +89,8 @@ class ScanNet(Dataset):
 
     def _listed(self) -> dict[str, Split]:
         found: dict[str, Split] = {}
-        for split in Split:
-            path = self.path(f"scannetv2_{split}.txt")
+        for split, name in LISTS.items():
+            path = self.path(name)
             for scan_id in read_lines(path) if path.exists() else ():
                 if not SCAN_ID.fullmatch(scan_id):
                     raise InvalidInput.at(path.name, f"{scan_id[:80]!r} is no id of a scan")
@@ -102,7 +105,7 @@ class ScanNet(Dataset):
             place, split = self._place(scan_id, listed[scan_id]), listed[scan_id]
             is_reference = place not in places
             if places.setdefault(place, split) is not split:
-                raise InvalidInput.at(f"scannetv2_{split}.txt", f"place {place} is in {places[place]} too")
+                raise InvalidInput.at(LISTS[split], f"place {place} is in {places[place]} too")
             yield ScanEntry(scan_id=scan_id, place_id=place, split=split, is_reference=is_reference)
 
     def _place(self, scan_id: str, split: Split) -> str:

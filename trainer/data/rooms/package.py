@@ -13,6 +13,11 @@ from pathlib import Path
 from xscene.errors import InvalidInput, PreconditionFailed
 
 OUTDATED = "; try apt-get update first"
+# What to do on a system without a program.
+WITHOUT = {
+    "apt-get": "download the package's file elsewhere and give it with --package",
+    "dpkg": "install it, it unpacks the package's file",
+}
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,7 @@ def _downloaded(package: Package, folder: Path, timeout_s: float) -> Path:
 def _run(command: Sequence[str], folder: Path, timeout_s: float, advice: str = "") -> None:
     program = shutil.which(command[0])
     if program is None:
-        raise PreconditionFailed(
-            f"{command[0]} is not installed: on a system without it, give the package's file with --package"
-        )
+        raise PreconditionFailed(f"{command[0]} is not installed: {WITHOUT[command[0]]}")
     try:
         result = subprocess.run(  # noqa: S603
             (program, *command[1:]),
