@@ -125,6 +125,18 @@ def test_each_material_has_its_texture_and_v_counts_from_the_bottom(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("uv", "texel"),
+    [((0, 1), 0), ((1, 0), 3), ((1.25, 0.75), 0), ((-0.25, 0.75), 1), ((0.25, 3.25), 2), ((7.75, -1.75), 3)],
+)
+def test_a_texture_repeats_beyond_its_edges(tmp_path, uv, texel):
+    texels = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 250)]
+    texture(tmp_path, "a.png", [texels[:2], texels[2:]])
+    (tmp_path / "m.mtl").write_text("newmtl a\nmap_Kd a.png\n")
+    mesh = obj(tmp_path, f"mtllib m.mtl\n{SQUARE}vt {uv[0]} {uv[1]}\nusemtl a\nf 1/1 2/1 3/1\n")
+    assert tuple(mesh.colors[0]) == texels[texel]
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("v 0 0\n", r"mesh.obj, line 1: cannot be read: 'v 0 0'"),

@@ -255,7 +255,7 @@ def _neighbour(name: str, beside: Path, where: str) -> Path:
 
 
 def _texels(path: Path, uvs: NDArray[np.float64], lines: _Lines) -> NDArray[np.uint8]:
-    """Colours (C,3) at texture points (C,2), whose v counts from the bottom."""
+    """Colours (C,3) at texture points (C,2), whose v counts from the bottom; the picture repeats."""
     if not np.isfinite(uvs).all():
         raise InvalidInput.at(lines.name, "has texture points that are not finite")
     data = read_bytes(path, max_bytes=lines.limits.max_picture_bytes)
@@ -265,6 +265,8 @@ def _texels(path: Path, uvs: NDArray[np.float64], lines: _Lines) -> NDArray[np.u
             pixels = np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise InvalidInput.at(path.name, f"cannot be decoded: {error}") from error
+    # The far edge is the picture's own, not the beginning of the next.
+    uvs = np.where((uvs < 0) | (uvs > 1), uvs % 1.0, uvs)
     columns = np.clip(np.floor(uvs[:, 0] * width), 0, width - 1).astype(np.int64)
     rows = np.clip(np.floor((1 - uvs[:, 1]) * height), 0, height - 1).astype(np.int64)
     return pixels[rows, columns]
