@@ -167,6 +167,12 @@ def test_a_pose_that_is_not_finite_counts_as_lost(scan, folder):
     assert not scan.views()[0].is_tracked
 
 
+def test_a_picture_without_intrinsics_counts_as_lost_and_is_told_of(scan, folder, caplog):
+    (folder / f"{VIDEOS[0]}_frames" / "lowres_wide_intrinsics" / f"{VIDEOS[0]}_9.998.pincam").unlink()
+    assert [view.is_tracked for view in scan.views()] == [False, True, False]
+    assert [(each.scan, each.num_missing) for each in caplog.records] == [(VIDEOS[0], 1)]
+
+
 def test_missing_or_broken_intrinsics_are_named(scan, folder):
     path = folder / f"{VIDEOS[0]}_frames" / "lowres_wide_intrinsics" / f"{VIDEOS[0]}_9.998.pincam"
     write(path, "64 48 -1 57 31 23")

@@ -6,6 +6,7 @@ Shapes: V vertices.
 from __future__ import annotations
 
 import csv
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ from trainer.data.scans import (
 from xscene.errors import InvalidInput
 from xscene.geometry.frames import Floats, Frame, Matrix, Points, inverse
 from xscene.geometry.projection import Intrinsics
+
+log = logging.getLogger(__name__)
 
 NAME = "arkitscenes"
 VISITS = "3dod_train_val_splits.csv"
@@ -137,7 +140,7 @@ class ArkitScan(Scan):
         )
 
     def views(self) -> Sequence[View]:
-        """Pictures in the order of their time; one without a pose counts as one whose tracking was lost."""
+        """Pictures in the order of their time; one without pose or intrinsics counts as lost."""
         frames = self._path / f"{self.entry.scan_id}_frames"
         colors = self._timed(frames / "lowres_wide", "png")
         if not colors:
@@ -145,6 +148,9 @@ class ArkitScan(Scan):
         depths = self._timed(frames / "lowres_depth", "png")
         cameras = self._timed(frames / "lowres_wide_intrinsics", "pincam")
         poses = self._poses(frames / "lowres_wide.traj")
+        if num_missing := sum(_at(cameras, time_ms) is None for time_ms in colors):
+            extra = {"scan": self.entry.scan_id, "num_missing": num_missing}
+            log.warning("intrinsics of pictures are missing", extra=extra)
         return tuple(
             ArkitView(
                 path.stem.removeprefix(f"{self.entry.scan_id}_"),
@@ -209,8 +215,8 @@ class ArkitView(Snapshot):
         return depth_image(pixels, self.intrinsics)
 
     def read_pose(self) -> Matrix:
-        """The file leads from world to camera."""
-        if self.motion is None:
+        """The file leads from world to camera; without intrinsics the picture is of no use either."""
+        if self.motion is None or self.camera_path is None:
             return lost_pose()
         where, numbers_of_line = self.motion
         camera_from_world = np.eye(4)
