@@ -161,6 +161,14 @@ def test_what_is_no_json_is_refused(data):
         json_of(data, "a.json")
 
 
+def test_json_of_more_than_a_quarter_of_a_gibibyte_is_refused_unread(tmp_path):
+    path = tmp_path / "a.json"
+    path.touch()
+    os.truncate(path, (256 << 20) + 1)
+    with allocates_at_most(1 << 20), pytest.raises(LimitExceeded, match=r"^a\.json: .* limit is 268435456"):
+        read_json(path)
+
+
 def test_lines_of_json_are_numbered():
     first, second = json_lines('{"a": 1}\n\n{"a": 2}\n', "poses.jsonl")
     assert (first["a"].integer(), second["a"].integer()) == (1, 2)

@@ -16,7 +16,8 @@ from trainer.data.readers.files import read_bytes, text_of
 from xscene.errors import InvalidInput
 from xscene.geometry.frames import Matrix
 
-MAX_JSON_BYTES = 1 << 30
+# Nested lists take up to 26 times their bytes in memory.
+MAX_JSON_BYTES = 256 << 20
 KINDS = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
 
 
