@@ -148,6 +148,6 @@ def _print_report(cost: Report, num_views: int, num_scan_views: int) -> None:
         each = cost.seconds[name] / cost.num_scans / count
         console.print(f"{name}: {each * 1000:.1f} CPU ms a view")
     console.print(
-        f"{cost.rooms_per_cpu_hour:.0f} rooms per CPU-hour on {cost.device}; all but rendering takes"
-        f" {1 - cost.rendering_share:.0%}"
+        f"{cost.rooms_per_cpu_hour:.0f} rooms per CPU-hour on {cost.device}; all but rendering and loading"
+        f" takes {1 - cost.rendering_share:.0%}"
     )
