@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -34,3 +35,25 @@ def test_the_examples_of_reading_run_on_the_sample(monkeypatch):
     assert first["views"][0].startswith(b"\xff\xd8")
     exec(examples[1], second)
     assert second["batch"]["scene.points"].shape[1] == 3
+
+
+def test_what_rooms_hold_is_what_was_counted():
+    counts = json.loads((ROOT / "docs/benchmarks/rooms.json").read_text())["study"]["counts"]
+
+    def spread(found: list[float]) -> str:
+        mean, least, most = found
+        return f"{mean:.1f}, {least}..{most}" if least < most else f"{mean}"
+
+    rows = {
+        "scans of places": lambda of: f"{of['scans']} of {of['places']}",
+        "pieces a scan: mean, least..most": lambda of: spread(of["pieces_a_room"]),
+        "families": lambda of: str(of["families"]),
+        "assets, shared with no other split": lambda of: str(of["assets"]),
+        "pieces seen in a view": lambda of: f"{of['in_a_view']:.1%}",
+        "pieces neither seen nor scanned": lambda of: f"{of['in_neither']:.1%}",
+        "sentences a scan": lambda of: spread(of["referrals_a_room"]),
+        "pieces that a sentence is about": lambda of: f"{of['told']:.1%}",
+    }
+    for name, cell in rows.items():
+        cells = " | ".join(cell(counts[split]) for split in ("train", "val", "test"))
+        assert f"| {name} | {cells} |\n" in PAGE
