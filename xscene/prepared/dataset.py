@@ -57,7 +57,7 @@ class DatasetRecord:
     version: int = DATASET_VERSION
     name: str
     complete: bool
-    """False until every scan of the data set was taken in or skipped."""
+    """False until every scan that a run was asked for, by its limit, was taken in or skipped."""
     frame: Frame = Frame.ALIGNED
     settings: dict[str, Setting]
     color_sums: ColorSums | None = None
