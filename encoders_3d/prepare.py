@@ -27,6 +27,11 @@ LATTICE_VOXELS = 192
 # Of objects with more points, so many are drawn before farthest points are looked for.
 MAX_CANDIDATES = 8192
 SEED = 0
+# Farthest points of several objects are looked for together, as many as fit into so many bytes: more
+# neither stay in a core's cache nor are one thread's work to torch.
+GROUP_BYTES = 4 << 20
+# Three coordinates given and around their mean, three squares, their sums and the least so far.
+POINT_BYTES = 16 * 8
 MIN_RADIUS_M = 1e-6
 
 Floats = NDArray[np.float32]
@@ -126,10 +131,13 @@ def decode_objects(
         raise InvalidInput.at(COLORS, f"shape {list(colors_NK3.shape)}, points have {list(xyz_NK3.shape)}")
     for number in np.flatnonzero(~np.isfinite(xyz_NK3).all(axis=(1, 2))).tolist():
         raise InvalidInput.at(f"{POINTS}[{number}]", "holds numbers that are not finite")
-    found = []
-    for number, xyz_K3 in enumerate(xyz_NK3):
-        with at_item(f"{POINTS}[{number}]"):
-            found.append(object_points(xyz_K3, num_points))
+    size = max(1, GROUP_BYTES // (min(num_given, MAX_CANDIDATES) * POINT_BYTES))
+    found: list[Floats] = []
+    for start in range(0, num_objects, size):
+        covers = _covers(xyz_NK3[start : start + size], num_points)
+        for number, cover in enumerate(covers, start):
+            with at_item(f"{POINTS}[{number}]"):
+                found.append(_in_unit_sphere(cover))
     return found
 
 
@@ -139,22 +147,34 @@ def object_points(xyz_K3: NDArray[Any], num_points: int) -> Floats:
     They are farthest points, the first being the farthest from the mean of all, so that the order of
     the points given changes nothing. Fewer points than wanted come again in the same order.
     """
-    wide = np.asarray(xyz_K3, np.float64)
-    if len(wide) > MAX_CANDIDATES:
-        rows = np.random.default_rng(SEED).choice(len(wide), MAX_CANDIDATES, replace=False)
-        wide = wide[np.sort(rows)]
+    return _in_unit_sphere(_covers(xyz_K3[None], num_points)[0])
+
+
+def _covers(xyz_NK3: NDArray[Any], num_points: int) -> NDArray[np.float64]:
+    """Farthest points of several objects, looked for together, each object around its mean."""
+    wide = np.asarray(xyz_NK3, np.float64)
+    if wide.shape[1] > MAX_CANDIDATES:
+        rows = np.random.default_rng(SEED).choice(wide.shape[1], MAX_CANDIDATES, replace=False)
+        wide = wide[:, np.sort(rows)]
     with np.errstate(over="ignore", invalid="ignore"):
-        wide = wide - wide.mean(axis=0)
-        start = torch.tensor([int(np.square(wide).sum(axis=1).argmax())])
-        given = torch.from_numpy(wide)[None]
-        chosen: NDArray[np.float64] = rows_at(given, farthest_points(given, num_points, start))[0].numpy()
-        chosen = chosen - chosen.mean(axis=0)
-        radius_m = float(np.sqrt(np.square(chosen).sum(axis=1).max()))
+        # One by one: over several objects numpy might add up in another order.
+        wide = np.stack([each - each.mean(axis=0) for each in wide])
+        start = torch.from_numpy(np.square(wide).sum(axis=2).argmax(axis=1))
+        given = torch.from_numpy(wide)
+        found: NDArray[np.float64] = rows_at(given, farthest_points(given, num_points, start)).numpy()
+    return found
+
+
+def _in_unit_sphere(chosen_K3: NDArray[np.float64]) -> Floats:
+    """The points around their mean, the farthest at 1."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        around = chosen_K3 - chosen_K3.mean(axis=0)
+        radius_m = float(np.sqrt(np.square(around).sum(axis=1).max()))
     if not np.isfinite(radius_m):
         raise InvalidInput.at(POINTS, "are too far apart for their distance to be a number")
     if radius_m < MIN_RADIUS_M:
         raise InvalidInput.at(POINTS, f"all points lie within {MIN_RADIUS_M:g} m of each other")
-    return (chosen / radius_m).astype(np.float32)
+    return (around / radius_m).astype(np.float32)
 
 
 @contextlib.contextmanager

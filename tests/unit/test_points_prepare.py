@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from encoders_3d import prepare
 from encoders_3d.prepare import LATTICE_VOXELS, MAX_CANDIDATES, decode_clouds, decode_objects, object_points
 from tests.points import CLOUDS, OBJECTS, blob, room
 from xscene.errors import InvalidInput, LimitExceeded
@@ -155,6 +156,24 @@ def test_very_many_points_are_drawn_from_and_always_alike():
 
 def many(num_objects: int, num_points: int) -> np.ndarray:
     return np.stack([blob(num_points, seed) for seed in range(num_objects)])
+
+
+@pytest.mark.parametrize(("num_given", "most"), [(40, 70), (1024, 32), (2 * MAX_CANDIDATES, 4)])
+def test_objects_of_a_request_are_looked_at_together_and_are_what_each_is_alone(monkeypatch, num_given, most):
+    sizes, real = [], prepare.farthest_points
+
+    def counted(given, *rest):
+        sizes.append(len(given))
+        return real(given, *rest)
+
+    monkeypatch.setattr(prepare, "farthest_points", counted)
+    objects = many(most, num_given)
+    # Two more than go together.
+    xyz = np.concatenate([objects, objects[:2]])
+    found = decode_objects(xyz, None, 64, replace(OBJECTS, max_objects=99, max_points=1 << 20))
+    assert sizes == ([most + 2] if num_given == 40 else [most, 2])
+    for one, given_ in zip(found, xyz, strict=True):
+        np.testing.assert_array_equal(one, object_points(given_, 64))
 
 
 BAD = many(3, 40)
