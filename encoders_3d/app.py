@@ -39,8 +39,8 @@ class Settings(EncoderSettings):
         "Directory of the native engine; without it, the one that `encoders_3d.sparse build` fills.",
     )
     max_clouds: int = setting(64, "Clouds of one request.", low=1)
-    max_points: int = setting(4 << 20, "Points of one request.", low=1)
-    max_voxels: int = setting(1 << 20, "Voxels of one cloud.", low=1)
+    max_points: int = setting(4 << 20, "Points of one request, or voxels by what its clouds cost.", low=1)
+    max_voxels: int = setting(1 << 20, "Voxels of one cloud; those far apart count for more.", low=1)
     max_extent_voxels: int = setting(
         1 << 14, "Voxels that one cloud may span along an axis.", low=1, high=1 << 16
     )

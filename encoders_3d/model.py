@@ -66,11 +66,8 @@ class CloudItem:
 
     cloud: VoxelCloud
     outputs: frozenset[str]
-
-    @property
-    def cost(self) -> int:
-        """Voxels."""
-        return len(self.cloud)
+    cost: int
+    """In voxels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +120,15 @@ class PointsModel(Model):
     def _parameters(self) -> dict[str, str]:
         """What the metadata shows."""
 
+    def _cloud_item(self, cloud: VoxelCloud, outputs: frozenset[str]) -> CloudItem:
+        """The item of a cloud that keeps the limit of voxels by its cost too."""
+        cost, limit = self.scenes.cost_of(cloud), self.setup.clouds.max_voxels
+        if cost > limit:
+            apart = f"{len(cloud)} voxels so far apart that they cost as much as {cost} of a surface"
+            advice = "leave out lone points, or send parts of it as clouds of their own"
+            raise LimitExceeded.at(POINTS, f"{apart}, the limit is {limit}; {advice}")
+        return CloudItem(cloud, outputs, cost)
+
     @torch.inference_mode()
     def forward(self, items: Sequence[Item]) -> Sequence[Mapping[str, NDArray[np.float32]]]:
         """The wanted outputs of each item: all clouds in one batch, all objects in another."""
@@ -151,7 +157,7 @@ class PointsModel(Model):
         items: list[Item] = []
         names = frozenset(spec.name for spec in self.outputs)
         if scenes.SECTION in self.sections:
-            items.append(CloudItem(VoxelCloud(places, np.zeros(places.shape, np.uint8)), names))
+            items.append(self._cloud_item(VoxelCloud(places, np.zeros(places.shape, np.uint8)), names))
         if objects.SECTION in self.sections:
             points = object_points(places, self.objects.constants.num_points)
             items.append(ObjectItem(points, names, 1))
@@ -182,7 +188,14 @@ class PointCloudModel(PointsModel):
         voxel_m = self.scenes.constants.voxel_m
         clouds = decode_clouds(inputs[POINTS], colors, inputs.get(CLOUD_ENDS), voxel_m, self.setup.clouds)
         self.scenes.check_colors(clouds)
-        return Job(items=[CloudItem(cloud, outputs) for cloud in clouds], plan=outputs)
+        items = []
+        for number, cloud in enumerate(clouds):
+            with at_item(f"cloud[{number}]"):
+                items.append(self._cloud_item(cloud, outputs))
+        cost, limit = sum(item.cost for item in items), self.setup.clouds.max_points
+        if cost > limit:
+            raise LimitExceeded.of(POINTS, value=cost, limit=limit, unit="voxels by what the clouds cost")
+        return Job(items=items, plan=outputs)
 
     def _parameters(self) -> dict[str, str]:
         return _scene_parameters(self.scenes, self.setup)
@@ -224,7 +237,7 @@ class MeshModel(PointsModel):
                 xyz, colors = surface.sample(num_scene_points(field, surface, voxel_m, limits))
                 cloud = voxel_cloud(xyz, colors, voxel_m, self.setup.clouds)
                 self.scenes.check_colors([cloud])
-                items.append(CloudItem(cloud, frozenset({SCENE})))
+                items.append(self._cloud_item(cloud, frozenset({SCENE})))
             if OBJECT in outputs:
                 points = object_points(
                     surface.sample(OBJECT_SURFACE_POINTS)[0], self.objects.constants.num_points

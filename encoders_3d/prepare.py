@@ -24,6 +24,8 @@ POINTS, COLORS, CLOUD_ENDS = "points", "colors", "cloud_ends"
 CLOUDS = Ends(field=CLOUD_ENDS, group="cloud", item="point")
 # Clouds move by whole multiples, which leaves every coarser lattice of the network where it was.
 LATTICE_VOXELS = 192
+# Three coordinates in one number of 63.
+AXIS_BITS = 21
 # Of objects with more points, so many are drawn before farthest points are looked for.
 MAX_CANDIDATES = 8192
 SEED = 0
@@ -112,6 +114,25 @@ def voxel_cloud(
     return VoxelCloud(voxels.coordinates - corner, colors)
 
 
+def coarser(cells_V3: NDArray[np.int32], factor: int) -> NDArray[np.int32]:
+    """The distinct cells so many times as wide that hold these, which are none below 0."""
+    keys = np.zeros(len(cells_V3), np.int64)
+    for axis in range(3):
+        keys <<= AXIS_BITS
+        keys += cells_V3[:, axis] // factor
+    # Neighbours along z share a cell: dropping repeats first leaves less to sort.
+    keys = _without_repeats(keys)
+    keys.sort(kind="stable")
+    keys = _without_repeats(keys)
+    shifts, mask = (2 * AXIS_BITS, AXIS_BITS, 0), (1 << AXIS_BITS) - 1
+    return np.column_stack([(keys >> bits & mask).astype(np.int32) for bits in shifts])
+
+
+def _without_repeats(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The keys but those that the one in front repeats; none is negative."""
+    return keys[np.flatnonzero(np.diff(keys, prepend=-1))]
+
+
 def decode_objects(
     xyz_NK3: Floats, colors_NK3: Bytes | None, num_points: int, limits: ObjectLimits
 ) -> list[Floats]:
@@ -168,7 +189,7 @@ def _covers(xyz_NK3: NDArray[Any], num_points: int) -> NDArray[np.float64]:
 def _in_unit_sphere(chosen_K3: NDArray[np.float64]) -> Floats:
     """The points around their mean, the farthest at 1."""
     with np.errstate(over="ignore", invalid="ignore"):
-        around = chosen_K3 - chosen_K3.mean(axis=0)
+        around: NDArray[np.float64] = chosen_K3 - chosen_K3.mean(axis=0)
         radius_m = float(np.sqrt(np.square(around).sum(axis=1).max()))
     if not np.isfinite(radius_m):
         raise InvalidInput.at(POINTS, "are too far apart for their distance to be a number")

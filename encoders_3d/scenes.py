@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoders_3d.prepare import VoxelCloud
+from encoders_3d.prepare import VoxelCloud, coarser
 from encoders_3d.sections import parsed, to_json
 from encoders_3d.sparse.engine import Engine
 from encoders_3d.sparse.scene_resnet import SceneResNet, SceneResNetConfig
@@ -44,6 +44,16 @@ class CloudConstants:
                 raise InvalidInput.at(name, f"{least}, needs more than 0")
 
 
+@dataclass(frozen=True)
+class Level:
+    """Cells that some layers of the network compute."""
+
+    stride: int
+    """Voxels along one side of a cell."""
+    cost: int
+    """Of one cell, in voxels: a layer's work grows with the square of its width."""
+
+
 class SceneEncoder(nn.Module):
     """A sparse ResNet and its head.
 
@@ -59,6 +69,7 @@ class SceneEncoder(nn.Module):
         self.constants = constants
         self.network = SceneResNet(config)
         self.head = ProjectionHead(config.out_channels, config.out_channels, width)
+        self.levels = _levels(self.network)
 
     @property
     def needs_colors(self) -> bool:
@@ -101,6 +112,19 @@ class SceneEncoder(nn.Module):
                 "colors", f"no colours, which the bundle's network of {channels} channels needs"
             )
 
+    def cost_of(self, cloud: VoxelCloud) -> int:
+        """What computing a cloud costs, in voxels; more than its own where most lie far from the others.
+
+        Voxels of a surface share ever fewer cells from level to level. Those far apart stay as many
+        through the wide layers too.
+        """
+        cost, cells_V3, reached = len(cloud), cloud.coordinates, 1
+        for level in self.levels:
+            if level.cost > 1:
+                cells_V3, reached = coarser(cells_V3, level.stride // reached), level.stride
+                cost = max(cost, len(cells_V3) * level.cost)
+        return cost
+
     def channels(self, cloud: VoxelCloud) -> Tensor:
         """Channels [V, C] of one cloud."""
         channels_VC = torch.zeros(len(cloud), self.network.config.in_channels)
@@ -132,3 +156,16 @@ class SceneEncoder(nn.Module):
             raise bundle.invalid(SECTION, f"config: {error}") from error
         bundle.load_module_strict(encoder, SECTION)
         return encoder.eval().requires_grad_(False)
+
+
+def _levels(network: SceneResNet) -> list[Level]:
+    """The levels behind the stem, behind each stage, and behind the last convolution."""
+    config, stride, found = network.config, 1, []
+    widths = (config.stem_width, *config.widths, config.out_channels)
+    # What comes last pools whole clouds.
+    for width, part in zip(widths, list(network.children())[:-1], strict=True):
+        for name, module in part.named_modules():
+            if "downsample" not in name:
+                stride *= getattr(module, "stride", 1)
+        found.append(Level(stride, -(-(width**2) // config.stem_width**2)))
+    return found

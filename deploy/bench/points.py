@@ -205,7 +205,7 @@ def _clouds(num_voxels: int) -> list[CloudItem]:
     for seed in range(NUM_CLOUDS):
         voxels = room_voxels(num_voxels, seed % NUM_ROOMS)[:, 1:].contiguous().numpy()
         colors = random.integers(0, 256, (len(voxels), 3), np.uint8)
-        items.append(CloudItem(VoxelCloud(voxels, colors), WANTED))
+        items.append(CloudItem(VoxelCloud(voxels, colors), WANTED, len(voxels)))
     return items
 
 

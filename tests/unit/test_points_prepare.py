@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders_3d import prepare
-from encoders_3d.prepare import LATTICE_VOXELS, MAX_CANDIDATES, decode_clouds, decode_objects, object_points
+from encoders_3d.prepare import (
+    LATTICE_VOXELS,
+    MAX_CANDIDATES,
+    coarser,
+    decode_clouds,
+    decode_objects,
+    object_points,
+)
 from tests.points import CLOUDS, OBJECTS, blob, room
 from xscene.errors import InvalidInput, LimitExceeded
 from xscene.geometry.frames import Frame, Points
@@ -115,6 +122,16 @@ def test_too_many_voxels_are_refused_with_the_voxel_size():
     limits = replace(CLOUDS, max_voxels=10)
     with pytest.raises(LimitExceeded, match=r"cloud\[0\]: \d+ voxels of 0.1 m, the limit is 10"):
         decode_clouds(XYZ, None, None, VOXEL_M, limits)
+
+
+@given(st.integers(1, 200), st.integers(0, 9), st.integers(1, 70_000), st.sampled_from([1, 2, 3, 16]))
+def test_coarser_cells_are_those_found_the_slow_way(num_cells, seed, extent, factor):
+    cells = np.random.default_rng(seed).integers(0, extent, (num_cells, 3), np.int32)
+    found = coarser(cells, factor)
+    assert found.dtype == np.int32
+    assert [tuple(cell) for cell in found.tolist()] == sorted(
+        {tuple(v // factor for v in cell) for cell in cells.tolist()}
+    )
 
 
 @settings(deadline=None)
