@@ -13,6 +13,7 @@ import trimesh
 from encoders_3d.glb import glb_parts
 from encoders_3d.mesh_headers import Format, check_mesh
 from encoders_3d.mesh_limits import MeshLimits, check_counts
+from encoders_3d.ply import ply_parts
 from encoders_3d.surfaces import RGB, WHITE, Paint, Part, Surface, areas_of
 from xscene.errors import InvalidInput, LimitExceeded, NotFound, XSceneError
 
@@ -31,7 +32,13 @@ def decode_mesh(field: str, data: bytes, limits: MeshLimits, read: FileReader | 
     kind = check_mesh(field, data, limits, may_name_files=read is not None)
     files = _Files(read)
     with _decoding(field, kind):
-        parts = glb_parts(data) if kind == "glb" else _parts(data, kind, files)
+        match kind:
+            case "glb":
+                parts = glb_parts(data)
+            case "ply":
+                parts = ply_parts(field, data, limits)
+            case "obj":
+                parts = _obj_parts(data, files)
     if files.fault is not None:
         raise files.fault
     num_faces = sum(len(part.triangles) for part in parts)
@@ -97,19 +104,23 @@ def _decoding(field: str, kind: Format) -> Iterator[None]:
     """Whatever the library raises on a file is the caller's fault."""
     try:
         yield
+    except LimitExceeded:
+        raise
     except Exception as error:
         # It raises nothing narrower.
         raise InvalidInput.at(field, f"{kind.upper()} that cannot be decoded: {error!s:.120}") from error
 
 
-def _parts(data: bytes, kind: Format, files: _Files) -> list[Part]:
-    """The meshes of a PLY or OBJ file, which have one place."""
-    scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, process=False, resolver=files)
-    meshes = [mesh for mesh in scene.geometry.values() if isinstance(mesh, trimesh.Trimesh)]
-    return [_part(mesh) for mesh in meshes if len(mesh.faces)]
+def _obj_parts(data: bytes, files: _Files) -> list[Part]:
+    """The meshes of an OBJ file, which have one place."""
+    found = trimesh.exchange.obj.load_obj(io.BytesIO(data), resolver=files).get("geometry", {})
+    return [_part(mesh) for mesh in found.values() if len(mesh["faces"])]
 
 
-def _part(mesh: trimesh.Trimesh) -> Part:
+def _part(given: dict[str, Any]) -> Part:
+    if given["vertices"].shape[1] != 3:
+        raise ValueError(f"vertices of {given['vertices'].shape[1]} numbers, needed: 3")
+    mesh = trimesh.Trimesh(**given, process=False)
     faces = np.asarray(mesh.faces)
     if faces.min() < 0:
         raise ValueError(f"face corner {faces.min()}, the first vertex is 0")
@@ -121,8 +132,6 @@ def _paint(mesh: Any) -> Paint:
     visual, faces = mesh.visual, np.asarray(mesh.faces)
     if visual.kind == "vertex":
         return Paint(corner_colors=np.asarray(visual.vertex_colors)[faces][..., :RGB])
-    if visual.kind == "face":
-        return Paint(corner_colors=np.repeat(np.asarray(visual.face_colors)[:, None, :RGB], 3, axis=1))
     material = getattr(visual, "material", None)
     if visual.kind != "texture" or not isinstance(material, trimesh.visual.material.SimpleMaterial):
         return Paint()

@@ -100,6 +100,15 @@ def areas_of(triangles_F33: Matrix) -> Matrix:
     return areas
 
 
+def color_bytes(shares: NDArray[np.float64]) -> Bytes:
+    """Colours from 0 to 1 as bytes; others are refused, not cut off."""
+    fits = (shares >= 0) & (shares <= 1)
+    if not fits.all():
+        raise ValueError(f"colour {shares[~fits][0]:g}, needed: finite numbers from 0 to 1")
+    found: Bytes = np.rint(shares * WHITE).astype(np.uint8)
+    return found
+
+
 def _texels_at(texels: Bytes, uv_S2: Matrix) -> Bytes:
     """The texel at each place; the picture repeats, and its last row lies at v 0."""
     height, width = texels.shape[:2]

@@ -285,6 +285,7 @@ FAULTS = {
     ),
     "obj corner from the end": (b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf -3 -2 -1\nv 9 9 9\n", "corner below 1"),
     "obj corner before the first": (b"v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 7\nf 1/1 2/1 0/1\n", "corner below 1"),
+    "obj vertices of two numbers": (b"v 0 0\nv 1 0\nv 0 1\nf 1 2 3\n", "vertices of 2 numbers, needed: 3"),
     "obj line that goes on": (b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 \\\n-1\n", "goes on in the next"),
     "ply corner below the first": (
         ply(
