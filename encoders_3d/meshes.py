@@ -14,7 +14,7 @@ from encoders_3d.glb import glb_parts
 from encoders_3d.mesh_headers import Format, check_mesh
 from encoders_3d.mesh_limits import MeshLimits, check_counts
 from encoders_3d.ply import ply_parts
-from encoders_3d.surfaces import RGB, WHITE, Paint, Part, Surface, areas_of
+from encoders_3d.surfaces import RGB, WHITE, Paint, Part, Surface, areas_of, color_bytes
 from xscene.errors import InvalidInput, LimitExceeded, NotFound, XSceneError
 
 POINTS_PER_VOXEL = 4
@@ -118,6 +118,8 @@ def _obj_parts(data: bytes, files: _Files) -> list[Part]:
 
 
 def _part(given: dict[str, Any]) -> Part:
+    if given.get("vertex_colors") is not None:
+        given = {**given, "vertex_colors": color_bytes(given["vertex_colors"])}
     if given["vertices"].shape[1] != 3:
         raise ValueError(f"vertices of {given['vertices'].shape[1]} numbers, needed: 3")
     mesh = trimesh.Trimesh(**given, process=False)

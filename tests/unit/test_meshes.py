@@ -364,6 +364,14 @@ def test_a_damaged_file_is_a_surface_or_the_callers_fault(kind, data):
                 assert np.isfinite(decode(damaged).sample(20)[0]).all()
 
 
+@pytest.mark.parametrize("color", ["nan 0 0", "0 1e30 0", "0 0 255", "0 -1 0"])
+def test_colours_of_obj_are_refused_past_one(color):
+    good = b"v 0 0 0 0 1 0\nv 1 0 0 0 1 0\nv 0 1 0 %s\nf 1 2 3\n"
+    assert decode(good % b"0 .5 1").sample(9)[1] is not None
+    with pytest.raises(InvalidInput, match=r"OBJ that cannot be decoded: colour .*, needed: finite numbers"):
+        decode(good % color.encode())
+
+
 def read_from(**files: bytes):
     def read(name: str) -> bytes:
         if name == "too_large.png":
