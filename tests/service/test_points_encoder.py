@@ -70,6 +70,22 @@ def server(bundles: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
+def native(bundles: Path) -> Iterator[Server]:
+    if native_library.compiler() is None:
+        pytest.skip("needs a C++ compiler")
+    native_library.build()
+    with served(bundles, engine="native") as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["server", "native"])
+def any_engine(request: pytest.FixtureRequest) -> Server:
+    running = request.getfixturevalue(request.param)
+    assert isinstance(running, Server)
+    return running
+
+
+@pytest.fixture(scope="module")
 def bare(bundles: Path) -> dict[str, PointsModel]:
     """The models without a server."""
     return {name: load(bundles / "one", name) for name in ("point_cloud", "mesh", "object_points")}
@@ -131,15 +147,11 @@ def test_only_what_is_asked_for_comes(server: Server) -> None:
     assert set(infer(server, *REQUESTS["clouds"], FEATURES)) == {FEATURES}
 
 
-def test_every_engine_gives_the_same_embedding(bundles: Path, server: Server) -> None:
-    if native_library.compiler() is None:
-        pytest.skip("needs a C++ compiler")
-    native_library.build()
+def test_every_engine_gives_the_same_embedding(native: Server, server: Server) -> None:
     wanted = infer(server, *REQUESTS["clouds"])[SCENE]
-    with served(bundles, engine="native") as native:
-        found = infer(native, *REQUESTS["clouds"])[SCENE]
-        with InferenceServerClient(f"127.0.0.1:{native.port}") as client:
-            shown = client.get_model_config("point_cloud").config.parameters["engine"].string_value
+    found = infer(native, *REQUESTS["clouds"])[SCENE]
+    with InferenceServerClient(f"127.0.0.1:{native.port}") as client:
+        shown = client.get_model_config("point_cloud").config.parameters["engine"].string_value
     assert shown.startswith("native (")
     assert (found * wanted).sum(axis=1).min() >= 1 - 1e-5
 
@@ -172,6 +184,15 @@ HUGE_PLY = (
     b"ply\nformat binary_little_endian 1.0\nelement vertex 1900000000\n"
     b"property float x\nproperty float y\nproperty float z\nend_header\n"
 )
+POLYGONS = (
+    (
+        b"ply\nformat binary_little_endian 1.0\nelement vertex 1\n"
+        b"property float x\nproperty float y\nproperty float z\n"
+        b"element face 7000\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    + bytes(12)
+    + (b"\xff" + bytes(4 * 255)) * 7000
+)
 BOMB = png(30_000, 30_000)
 PICTURE = {
     "buffers": [{"byteLength": len(BOMB)}],
@@ -197,6 +218,11 @@ BAD: dict[str, tuple[str, Inputs, str]] = {
         "point_cloud",
         {"points": room(60_000, size_m=9)[0]},
         r"cloud\[0\]: \d+ voxels of 0.04 m, ",
+    ),
+    "lone voxels": (
+        "point_cloud",
+        {"points": np.indices((5, 5, 5)).reshape(3, -1).T.astype(np.float32) * 8},
+        r"cloud\[0\]: 125 voxels so far apart that they cost as much as 32000 of .*, the limit is 20000",
     ),
     "fewer colours": (
         "point_cloud",
@@ -237,6 +263,7 @@ BAD: dict[str, tuple[str, Inputs, str]] = {
         meshes(glb(PICTURE, BOMB)),
         r"mesh\[0\]: .*(pixels of textures|images\[0\])",
     ),
+    "polygons": ("mesh", meshes(POLYGONS), r"mesh\[0\]: 1771000 faces, the limit is 50000"),
     "cut short": ("mesh", meshes(GOOD[:-40]), r"mesh\[0\]: PLY that cannot be decoded"),
     "no faces": ("mesh", meshes(b"v 0 0 0\nv 1 0 0\nv 0 1 0\n"), r"mesh\[0\]: "),
     "no area": ("mesh", meshes(b"v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n"), r"mesh\[0\]: has no area"),
@@ -277,7 +304,10 @@ class Peak:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_its_callers_fault_costs_little_and_harms_no_other(server: Server, name: str) -> None:
+def test_bad_input_is_its_callers_fault_costs_little_and_harms_no_other(
+    any_engine: Server, name: str
+) -> None:
+    server = any_engine
     model, inputs, message = BAD[name]
     with ThreadPoolExecutor(2) as callers, Peak() as peak:
         bad = callers.submit(infer, server, model, inputs)
