@@ -118,6 +118,14 @@ def test_the_shape_of_a_cloud_without_colours_is_seen_from_the_first_layer_on():
 
 
 @torch.inference_mode()
+def test_the_network_of_clouds_takes_no_part_in_autocast(models):
+    encoder, made = models["point_cloud"].scenes, [voxel_cloud(*room(900), 0.04, CLOUDS)]
+    wanted = encoder(made, TorchEngine())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(encoder(made, TorchEngine()), wanted, rtol=0, atol=0)
+
+
+@torch.inference_mode()
 def test_a_cloud_far_away_is_the_same_cloud_and_shares_a_batch():
     encoder, (xyz, colors) = tiny_points(voxel_m=0.125).eval(), room(900)
     # Sums that float32 holds exactly, and whole lattices of 192 voxels apart: 98 km.
