@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 
 from encoders_3d.glb_header import check_glb
 from encoders_3d.mesh_limits import MeshLimits, check_counts
-from encoders_3d.ply_header import ply_header
 from xscene.errors import InvalidInput, LimitExceeded
+from xscene.ply.header import ply_header
 
 Format: TypeAlias = Literal["glb", "ply", "obj"]
 # The first vertex is 1; corners below it count from the end.
@@ -28,7 +28,8 @@ def check_mesh(field: str, data: bytes, limits: MeshLimits, *, may_name_files: b
         check_glb(field, data, limits)
         return "glb"
     if re.match(rb"ply\r?\n", data):
-        ply_header(field, data, limits)
+        if ply_header(field, data, limits.ply).names_texture:
+            raise InvalidInput.at(field, "PLY names a texture file, which is not part of it")
         return "ply"
     if b"\0" not in data and re.search(rb"^v[ \t]", data, re.MULTILINE):
         _check_obj(field, data, limits, may_name_files)

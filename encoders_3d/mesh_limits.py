@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from xscene import pictures
 from xscene.errors import LimitExceeded
+from xscene.ply import header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,15 @@ class MeshLimits:
     """Of the JSON of GLB, or of the header of PLY."""
     textures: pictures.Limits
     """Of each picture."""
+
+    @property
+    def ply(self) -> header.Limits:
+        """Those that the header of a PLY file is held against."""
+        return header.Limits(
+            max_header_bytes=self.max_header_bytes,
+            max_vertices=self.max_vertices,
+            max_faces=self.max_faces,
+        )
 
 
 def check_counts(field: str, num_vertices: int, num_faces: int, limits: MeshLimits) -> None:

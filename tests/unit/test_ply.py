@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,42 +10,17 @@ from hypothesis import strategies as st
 from encoders_3d.meshes import decode_mesh
 from encoders_3d.surfaces import Surface
 from tests.allocation import allocates_at_most
+from tests.ply_files import BIG, LITTLE, TEXT, ply
 from tests.points import MESHES
 from xscene.errors import InvalidInput, LimitExceeded
+from xscene.ply.header import Limits, ply_header
+from xscene.ply.rows import rows_of
 
 MIB = 1 << 20
-TEXT, LITTLE, BIG = "ascii", "binary_little_endian", "binary_big_endian"
-CODES = {"uchar": "B", "ushort": "H", "int": "i", "uint": "I", "float": "f", "double": "d"}
 XYZ = ("float x", "float y", "float z")
 CORNERS = ("list uchar int vertex_indices",)
 TRIANGLE = [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)]
 FACE = [([0, 1, 2],)]
-
-Elements = dict[str, tuple[tuple[str, ...], list[tuple[object, ...]]]]
-
-
-def ply(order: str, elements: Elements) -> bytes:
-    """A file of these properties and rows; a list is a list."""
-    lines, body = ["ply", f"format {order} 1.0"], b""
-    for name, (properties, rows) in elements.items():
-        lines += [f"element {name} {len(rows)}", *(f"property {each}" for each in properties)]
-        for row in rows:
-            body += b"".join(written(order, *each) for each in zip(properties, row, strict=True))
-            body += b"\n" if order == TEXT else b""
-    return "\n".join([*lines, "end_header\n"]).encode() + body
-
-
-def written(order: str, text: str, value: object) -> bytes:
-    kinds = text.split()[:-1]
-    numbers = [len(value), *value] if kinds[0] == "list" else [value]
-    if order == TEXT:
-        return "".join(f"{number!r} " for number in numbers).encode()
-    codes = (
-        CODES[kinds[-1]] * len(numbers)
-        if kinds[0] != "list"
-        else CODES[kinds[1]] + CODES[kinds[2]] * len(value)
-    )
-    return struct.pack((">" if order == BIG else "<") + codes, *numbers)
 
 
 def decode(data: bytes) -> Surface:
@@ -113,6 +86,14 @@ def test_colours_of_faces_are_those_of_all_their_triangles():
     np.testing.assert_array_equal(part.paint.corner_colors[:, 1], [(1, 2, 3), (4, 5, 6), (4, 5, 6)])
 
 
+@pytest.mark.parametrize("corner", ["uchar", "uint", "int"])
+@pytest.mark.parametrize("sizes", [(), (2, 0), (2, 2)])
+def test_faces_of_fewer_than_three_corners_are_no_triangles(corner, sizes):
+    data = mesh(face=((f"list uchar {corner} vertex_index",), [([0] * size,) for size in sizes]))
+    with pytest.raises(InvalidInput, match=r"^mesh\[2\]: has no faces$"):
+        decode(data)
+
+
 def colored(order: str, kind: str, value: float) -> bytes:
     properties = (*XYZ, f"{kind} red", f"{kind} green", f"{kind} blue")
     return mesh(order, vertex=(properties, [(*place, 0, value, 0) for place in TRIANGLE]))
@@ -169,6 +150,11 @@ def test_elements_that_are_passed_over_cost_nothing():
         (mesh(TEXT)[:-4], "it ends within its rows of face"),
         (mesh(TEXT, face=(CORNERS, [([0, 1, 2],), ([0, 1],)])) + b"x", "its rows are not all numbers"),
         (mesh(TEXT, face=(CORNERS, [([0, 1, 2.5],)])), "2.5 is no int32"),
+        (mesh(TEXT).replace(b"3 0 1 2", b"2.5 0 1"), "2.5 is no uint8"),
+        (mesh(TEXT).replace(b"3 0 1 2", b"nan 0 1"), "nan is no uint8"),
+        (mesh(TEXT).replace(b"3 0 1 2", b"inf 0 1"), "inf is no uint8"),
+        (mesh(TEXT).replace(b"3 0 1 2", b"1e300 0"), "it ends within its rows of face"),
+        (mesh(TEXT).replace(b"3 0 1 2", b"-3 0 1 2"), "a list has -3 members"),
         (mesh(face=(CORNERS, [([0, 1, 3],)])), "face corner 3, there are 3 vertices"),
         (mesh(face=(("list uchar float vertex_index",), FACE)), "corners of faces are float32"),
         (mesh(face=(("uchar flag",), [(1,)])), "its faces have no list of corners"),
@@ -194,3 +180,53 @@ def test_rows_that_do_not_fit_are_refused_by_name(data, message):
 def test_headers_that_promise_what_cannot_be_are_refused_by_name(data, message):
     with pytest.raises(InvalidInput, match=rf"^mesh\[2\]: {message}"):
         decode(data)
+
+
+HEADER = """ply
+format ascii 1.0
+comment by hand
+obj_info nothing
+element vertex 3
+property float x
+property uchar red
+element face 1
+property list uchar int vertex_indices
+end_header
+"""
+ROWS = b"0 1\n1 2\n2 3\n3 0 1 2\n"
+LIMITS = Limits(max_header_bytes=4096, max_vertices=9, max_faces=9)
+
+
+def test_a_header_by_hand_is_read():
+    for text in (HEADER, HEADER.replace("\n", " \r\n"), HEADER.replace("by hand", "de la m\xeame main")):
+        data = text.encode() + ROWS
+        header = ply_header("hand.ply", data, LIMITS)
+        assert (header.order, header.num_bytes, header.names_texture) == ("", len(data) - len(ROWS), False)
+        vertex, face = rows_of(data, header).values()
+        assert (vertex.column("x").tolist(), vertex.column("red").tolist()) == ([0, 1, 2], [1, 2, 3])
+        assert face.list_lengths["vertex_indices"].tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("ply\n", "plx\n", "is no PLY file"),
+        ("end_header", "end", "PLY without end_header in its first 4096 bytes"),
+        ("ascii", "binary_middle_endian", "PLY format 'binary_middle_endian 1.0' is none of ascii 1.0, "),
+        ("format ascii 1.0\n", "", "PLY format '' is none of"),
+        ("obj_info nothing", "format ascii 1.0", "PLY header line 'format ascii 1.0' is not understood"),
+        ("element vertex 3", "element vertex -3", "PLY header line 'element vertex -3' is not understood"),
+        ("element face", "element vertex", "PLY names an element twice"),
+        ("property uchar red", "property float x", "PLY names property 'x' twice"),
+        ("property float x", "property half x", "PLY property 'half x' is not understood"),
+        ("list uchar int", "list float int", "PLY property 'list float int vertex_indices' is not"),
+        ("property list uchar int vertex_indices\n", "", "PLY element 'face' has no properties"),
+        ("element vertex 3", "element vertex 10", "10 vertices, the limit is 9"),
+        ("element face 1", "element face 10", "10 faces, the limit is 9"),
+        ("element face 1", "element face 9", "PLY has 20 bytes behind its header, its elements need 28"),
+    ],
+)
+def test_a_header_that_contradicts_itself_is_refused(old, new, message):
+    assert old in HEADER
+    with pytest.raises(InvalidInput, match=rf"^hand\.ply: {message}"):
+        ply_header("hand.ply", HEADER.replace(old, new, 1).encode() + ROWS, LIMITS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from itertools import pairwise
 
 import numpy as np
@@ -13,9 +12,11 @@ from hypothesis import strategies as st
 
 from tests.allocation import allocates_at_most
 from tests.fixtures_scene import synthetic_scene
-from trainer.data.readers.ply import TYPES, PlyLimits, ply_of, read_ply
+from tests.ply_files import ply
+from trainer.data.readers.ply import PlyLimits, ply_of, read_ply
 from trainer.data.rooms.ply import PlyMesh, write_ply
 from xscene.errors import InvalidInput, LimitExceeded, NotFound
+from xscene.ply.header import TYPES
 
 NUMPY = {name: kind for name, kind in TYPES.items() if name.isalpha()}
 TRIANGLE = """ply
@@ -52,29 +53,12 @@ def rows(count, kinds, seed=0):
 
 
 def written(table, polygons, marks, form):
-    """The file, number by number."""
+    """The vertices of a table, and faces with marks and weights."""
     kinds = {kind: name for name, kind in NUMPY.items()}
-    names = table.dtype.names
-    lines = ["ply", f"format {form} 1.0", f"element vertex {len(table)}"]
-    lines += [f"property {kinds[table.dtype[name].str[1:]]} {name}" for name in names]
-    lines += [f"element face {len(polygons)}", "property short mark", "property list uchar uint vertex_index"]
-    lines += ["property double weight", "end_header\n"]
-    parts = ["\n".join(lines).encode()]
-    order = {"binary_little_endian": "<", "binary_big_endian": ">"}.get(form)
-    codes = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "f4": "f", "f8": "d"}
-    for row in table:
-        if order:
-            parts += [
-                struct.pack(order + codes[table.dtype[name].str[1:]], row[name].item()) for name in names
-            ]
-        else:
-            parts.append(" ".join(repr(value.item()) for value in row).encode() + b"\n")
-    for polygon, mark in zip(polygons, marks, strict=True):
-        if order:
-            parts.append(struct.pack(f"{order}hB{len(polygon)}Id", mark, len(polygon), *polygon, mark / 4))
-        else:
-            parts.append(" ".join(str(n) for n in (mark, len(polygon), *polygon, mark / 4)).encode() + b"\n")
-    return b"".join(parts)
+    properties = tuple(f"{kinds[table.dtype[name].str[1:]]} {name}" for name in table.dtype.names)
+    faces = [(mark, polygon, mark / 4) for polygon, mark in zip(polygons, marks, strict=True)]
+    face = (("short mark", "list uchar uint vertex_index", "double weight"), faces)
+    return ply(form, {"vertex": (properties, table.tolist()), "face": face})
 
 
 @settings(deadline=None)
@@ -172,33 +156,22 @@ def test_a_damaged_file_is_read_or_refused_by_its_name(data):
     ("old", "new", "message"),
     [
         ("ply\n", "plx\n", "is no PLY file"),
-        ("end_header", "end", "its header has no end in 65536 bytes"),
-        ("ascii", "binary_middle_endian", "does not begin with a format of"),
-        ("element vertex 3", "element vertex -3", "its header holds 'element vertex -3'"),
-        ("element vertex 3", "element vertex 4", "65535 of vertex is no uint8"),
-        ("element face 1", "element face 2", "ends within its rows of face"),
-        ("element face 1", "element face 0", "lines follow its last row"),
-        ("element face", "element vertex", "has element vertex twice"),
+        ("element vertex 3", "element vertex 4", "it ends within its rows of vertex"),
+        ("element face 1", "element face 2", "it ends within its rows of face|its elements need"),
+        ("element face 1", "element face 0", "5 numbers follow its last row"),
         ("element vertex", "element point", "has no vertices"),
-        ("property float y", "property float x", "element vertex has property x twice"),
-        ("property float x", "property half x", "its header holds 'property half x'"),
-        ("list uchar int", "list float int", "its header holds 'property list float int"),
-        ("list uchar int vertex_indices", "list uchar float vertex_indices", "by fractions"),
+        ("list uchar int vertex_indices", "list uchar float vertex_indices", "are float32, needed: whole"),
         ("vertex_indices", "corners", "have no list vertex_indices or vertex_index"),
-        (
-            "element vertex 3\n",
-            "element vertex 3\nproperty list uchar int seen\n",
-            "is too short|have the list",
-        ),
-        ("3 0 1 2 65535", "3 0 1 3 65535", "name vertices 0 to 3 of 3"),
-        ("3 0 1 2 65535", "3 0 1 -1 65535", "name vertices -1 to 1 of 3"),
+        ("property uchar red", "property list uchar int seen", "its vertices have the list 'seen'"),
+        ("3 0 1 2 65535", "3 0 1 3 65535", "face corner 3, there are 3 vertices"),
+        ("3 0 1 2 65535", "3 0 1 -1 65535", "face corner -1, the first vertex is 0"),
         ("3 0 1 2 65535", "2 0 1 65535", "face 0 has 2 corners, needs 3 or more"),
-        ("3 0 1 2 65535", "3 0 1 2 65536", "65536 of face is no uint16"),
-        ("3 0 1 2 65535", "3 0 1 1.5 65535", "1.5 of face is no int32"),
-        ("3 0 1 2 65535", "3 0 1 2", "row 0 of face is too short"),
-        ("3 0 1 2 65535", "3 0 1 2 65535 9", "row 0 of face is too long"),
-        ("3 0 1 2 65535", "3 zero 1 2 65535", "its rows of face are not all numbers"),
-        ("0 0 0 1 2 3", "0 0 0 1 2 nan", "nan of vertex is no uint8"),
+        ("3 0 1 2 65535", "3 0 1 2 65536", "65536 is no uint16"),
+        ("3 0 1 2 65535", "3 0 1 1.5 65535", "1.5 is no int32"),
+        ("3 0 1 2 65535", "3 0 1 2", "it ends within its rows of face"),
+        ("3 0 1 2 65535", "3 0 1 2 65535 9", "1 numbers follow its last row"),
+        ("3 0 1 2 65535", "3 zero 1 2 65535", "its rows are not all numbers"),
+        ("0 0 0 1 2 3", "0 0 0 1 2 nan", "nan is no uint8"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(old, new, message):
@@ -238,16 +211,16 @@ def test_a_header_that_promises_more_is_refused_before_anything_is_allocated(mes
 
 def test_limits_are_named_with_the_value(mesh):
     for limits, message in (
-        (PlyLimits(max_vertices=2), r"mesh\.ply: vertex: 3 rows, the limit is 2"),
-        (PlyLimits(max_faces=0), r"mesh\.ply: face: 1 rows, the limit is 0"),
+        (PlyLimits(max_vertices=2), r"mesh\.ply: 3 vertices, the limit is 2"),
+        (PlyLimits(max_faces=0), r"mesh\.ply: 1 faces, the limit is 0"),
         (PlyLimits(max_bytes=10), r"mesh\.ply: \d+ bytes, the limit is 10"),
     ):
         with pytest.raises(LimitExceeded, match=message):
             read_ply(mesh, limits=limits)
-    with pytest.raises(InvalidInput, match="its header has no end in 50 bytes"):
+    with pytest.raises(InvalidInput, match="PLY without end_header in its first 50 bytes"):
         read_ply(mesh, limits=PlyLimits(max_header_bytes=50))
     fan = written(rows(5, ["f4"]), [(0, 1, 2, 3, 4)], (1,), "ascii")
-    with pytest.raises(LimitExceeded, match="face: 3 triangles, the limit is 2"):
+    with pytest.raises(LimitExceeded, match="3 faces, the limit is 2"):
         ply_of(fan, "fan.ply", limits=PlyLimits(max_faces=2))
     with pytest.raises(NotFound, match=r"^other\.ply: there is no such file"):
         read_ply(mesh.with_name("other.ply"))

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders_3d.ply_header import Element, Header, Property
+from xscene.ply.header import Element, Header, Property
 
 # Numbers of a text are taken apart so many bytes at a time.
 _TEXT_BYTES = 1 << 20
@@ -68,7 +68,8 @@ class Rows:
         base, offset = self.offsets[name]
         if self.bases:
             return self.bases[base] + offset
-        return self.begin + offset + self.size * np.arange(self.element.count)
+        first = self.begin + offset
+        return np.arange(first, first + self.size * self.element.count, self.size, dtype=np.int64)
 
     def column(self, name: str) -> NDArray[Any]:
         """A number of each row."""
@@ -83,12 +84,12 @@ class Rows:
 
 def rows_of(data: bytes, header: Header) -> dict[str, Rows]:
     """The rows of each element; the file must end with the last."""
-    source = _Binary(data, header.order) if header.order else _Text(data[header.num_bytes :])
+    source = _Binary(data, header.order) if header.order else _Text(data, header.num_bytes)
     at, found = header.num_bytes if header.order else 0, {}
     for element in header.elements:
         try:
             found[element.name], at = _walk(source, element, at)
-        except (IndexError, struct.error):
+        except (IndexError, OverflowError, struct.error):
             at = source.num_places + 1
         if at > source.num_places:
             raise ValueError(f"it ends within its rows of {element.name[:80]}")
@@ -102,7 +103,7 @@ def _walk(source: _Source, element: Element, at: int) -> tuple[Rows, int]:
     if not element.count:
         none = np.zeros(0, np.int64)
         lists = {each.name: none for each in element.properties if each.length_kind}
-        return Rows(source, element, 0, 0, [], {each.name: (0, 0) for each in element.properties}, lists), at
+        return Rows(source, element, 0, 1, [], {each.name: (0, 0) for each in element.properties}, lists), at
     offsets, lengths, size = _first_row(source, element, at)
     end = at + size * element.count
     if not lengths or end <= source.num_places:
@@ -225,9 +226,9 @@ class _Text:
 
     unit = "numbers"
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, data: bytes, begin: int) -> None:
         try:
-            self._values = np.fromiter(map(float, chain.from_iterable(_words(text))), np.float64)
+            self._values = np.fromiter(map(float, chain.from_iterable(_words(data, begin))), np.float64)
         except ValueError:
             raise ValueError("its rows are not all numbers") from None
         self.num_places = len(self._values)
@@ -251,17 +252,16 @@ class _Text:
 
     def reader(self, kind: str) -> Callable[[int], int]:
         def read(at: int) -> int:
-            value = self._values.item(at)
-            if value != (whole := int(value)):
+            value = float(self._values.item(at))
+            if not value.is_integer():
                 raise ValueError(f"{value:g} is no {np.dtype(kind)}")
-            return whole
+            return int(value)
 
         return read
 
 
-def _words(text: bytes) -> Iterator[list[bytes]]:
-    """The words of a text, some of them at a time."""
-    start = 0
+def _words(text: bytes, start: int) -> Iterator[list[bytes]]:
+    """The words of a text from there on, some of them at a time."""
     while start < len(text):
         space = _SPACE.search(text, start + _TEXT_BYTES)
         end = space.end() if space else len(text)
