@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -119,8 +120,11 @@ class SceneEncoder(nn.Module):
         through the wide layers too.
         """
         cost, cells_V3, reached = len(cloud), cloud.coordinates, 1
+        highest = [int(cells_V3[:, axis].max()) for axis in range(3)]
         for level in self.levels:
-            if level.cost > 1:
+            # No more than those of the box around the cloud, which for a room are few.
+            most = min(len(cells_V3), math.prod(at // level.stride + 1 for at in highest))
+            if most * level.cost > cost:
                 cells_V3, reached = coarser(cells_V3, level.stride // reached), level.stride
                 cost = max(cost, len(cells_V3) * level.cost)
         return cost

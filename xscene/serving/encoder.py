@@ -40,7 +40,7 @@ class EncoderSettings(ServerSettings):
     )
     max_strings: int = setting(65536, "Values of one BYTES input.", low=1)
     max_typed_bytes: int = setting(
-        4 << 20, "Bytes of one input's numbers in a typed field; more travel in raw_input_contents.", low=1
+        16 << 20, "Bytes of one input's numbers in a typed field; more travel in raw_input_contents.", low=1
     )
     max_header_bytes: int = setting(
         64 << 10, "Bytes of a request beside its tensors' values: names, shapes, parameters.", low=1024
