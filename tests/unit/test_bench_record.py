@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from deploy.bench import cases, goals, plot, report, rounds, samples, workloads
+from deploy.bench import cases, goals, machine, plot, report, rounds, samples, workloads
 from deploy.bench.app import app
 from deploy.bench.cases import Choice
 from deploy.bench.report import RECORD_FILE
@@ -271,3 +272,16 @@ def test_batches_walk_through_all_sentences_and_repeat_none() -> None:
 )
 def test_payloads_are_as_large_as_they_are_said_to_be(name: str, num_bytes: int) -> None:
     assert len(workloads.as_bytes(workloads.payload(name))) == num_bytes
+
+
+def test_what_a_run_writes_is_no_change_of_what_it_measures(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    (tmp_path / "docs" / "benchmarks").mkdir(parents=True)
+    (tmp_path / "docs" / "benchmarks" / "serving.json").touch()
+    clean = machine.commit()
+    assert len(clean) == 12
+    (tmp_path / "docs" / "other.md").touch()
+    assert machine.commit() == f"{clean}+changes"
