@@ -177,14 +177,19 @@ def test_all_files_match_their_digests_and_a_changed_one_is_named(data, tmp_path
     assert check(copy) == [victim.relative_to(copy).as_posix()]
 
 
-def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_bytes(data, furniture, tmp_path):
-    out = tmp_path / "data"
-    process = subprocess.Popen(
+def started(out, furniture):
+    """A run with one worker, which goes on in the background."""
+    return subprocess.Popen(
         [sys.executable, "-m", "deploy", "rooms", "make", *arguments(out, furniture), "--workers", "1"],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_bytes(data, furniture, tmp_path):
+    out = tmp_path / "data"
+    process = started(out, furniture)
     deadline = time.monotonic() + 120
     while not (out / SCANS / "scene0000_00").exists():
         assert process.poll() is None
@@ -210,12 +215,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_bytes(data, furnitu
 
 def test_a_worker_that_outlives_its_run_keeps_the_next_one_waiting(data, furniture, tmp_path):
     out = tmp_path / "data"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deploy", "rooms", "make", *arguments(out, furniture), "--workers", "1"],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = started(out, furniture)
     deadline = time.monotonic() + 120
     while not list((out / SCANS).glob(f"{PARTIAL}*")):
         assert process.poll() is None
